@@ -1,0 +1,72 @@
+"""The normalised copy: every image as an RGB square JPEG, in a folder of its own."""
+
+import unicodedata
+from collections import Counter
+from functools import partial
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from linnaeus.data.decode import normalised_jpeg, read_bytes
+from linnaeus.errors import DecodeError
+from linnaeus.progress import Progress, silent
+from linnaeus.recipe import CleanRecipe
+from linnaeus.records import Exclusion
+from linnaeus.scale.cores import map_images
+
+
+def clean_images(
+    table: pd.DataFrame, images: Path, target: Path, recipe: CleanRecipe, progress: Progress = silent
+) -> list[Exclusion]:
+    """Write `target`/class/name.jpg for every row of a catalogue; what could not be read any more comes back.
+
+    `images` is only read. The class folder is the row's category, the name the source's, kept apart by
+    `clean_relpaths` where two would meet.
+    """
+    jobs = [*zip(table["relpath"], clean_relpaths(table), strict=True)]
+    for folder in {(target / relpath).parent for _, relpath in jobs}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with progress("Cleaning images", len(jobs)) as advance:
+        outcomes = map_images(partial(_clean_one, images, target, recipe), jobs, advance)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+
+def clean_relpaths(table: pd.DataFrame) -> list[str]:
+    """Where each row's clean copy goes: `category/folders below the class/name.jpg`.
+
+    Names that would meet (a.png and a.jpg, or two class folders renamed to one class) get a few digits of the hash
+    of their source path. They also count as meeting where they differ in case or Unicode form only, as on macOS.
+    """
+    plain = [_plain_relpath(row) for row in table.to_dict("records")]
+    uses = Counter(_folded(relpath) for relpath in plain)
+    paths = []
+    for relpath, source in zip(plain, table["relpath"], strict=True):
+        if uses[_folded(relpath)] > 1:
+            digits = sha256(source.encode()).hexdigest()[:8]
+            paths.append(f"{relpath.removesuffix('.jpg')}-{digits}.jpg")
+        else:
+            paths.append(relpath)
+    return paths
+
+
+def _plain_relpath(row: dict[str, object]) -> str:
+    source = PurePosixPath(str(row["relpath"]))
+    class_depth = 1 if pd.isna(row.get("given_split")) else 2
+    below_class = source.parts[class_depth:-1]
+    return str(PurePosixPath(str(row["category"]), *below_class, f"{source.stem}.jpg"))
+
+
+def _folded(relpath: str) -> str:
+    return unicodedata.normalize("NFC", relpath).casefold()
+
+
+def _clean_one(images: Path, target: Path, recipe: CleanRecipe, job: tuple[str, str]) -> Exclusion | None:
+    source, relpath = job
+    path = images / source
+    try:
+        jpeg = normalised_jpeg(read_bytes(path), recipe, path.suffix)
+    except DecodeError as error:
+        return Exclusion(source, error.reason, error.detail)
+    (target / relpath).write_bytes(jpeg)
+    return None

@@ -1,0 +1,137 @@
+"""Training, validation and test parts: a manifest, never a copy."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from linnaeus.errors import SplitError
+from linnaeus.recipe import SplitRecipe
+from linnaeus.records import PARTS, Part
+
+MANIFEST_COLUMNS = ["relpath", "category", "label", "split"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The manifest: a row an image, grouped by part (train, val, test), each part in the order it was drawn.
+
+    `table`: relpath, category, label, split.
+    """
+
+    table: pd.DataFrame
+
+    def part(self, name: Part) -> pd.DataFrame:
+        """The rows of one part, with a fresh index."""
+        return self.table[self.table["split"] == name].reset_index(drop=True)
+
+    @property
+    def train(self) -> pd.DataFrame:
+        """The training rows."""
+        return self.part("train")
+
+    @property
+    def val(self) -> pd.DataFrame:
+        """The validation rows, by which epochs and models are chosen."""
+        return self.part("val")
+
+    @property
+    def test(self) -> pd.DataFrame:
+        """The test rows, which choose nothing."""
+        return self.part("test")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of their labels."""
+        pairs = self.table[["label", "category"]].drop_duplicates().sort_values("label")
+        return tuple(pairs["category"])
+
+    def counts(self) -> pd.DataFrame:
+        """Images of each class (rows) in each part (columns)."""
+        return pd.crosstab(self.table["category"], self.table["split"]).reindex(columns=list(PARTS), fill_value=0)
+
+
+def split_table(table: pd.DataFrame, recipe: SplitRecipe | None = None) -> Splits:
+    """A catalogue table divided as the deck does, in two stratified steps of scikit-learn's `train_test_split`.
+
+    First training from the rest, then validation from test (with the default shares: test_size 0.3, then 1/3,
+    seed 5), in the table's own row order, so that the same table gives the very same parts everywhere. Where the
+    table has `given_split` (a folder with train, val and test in it), those parts are kept and only a missing one is
+    drawn, from training.
+
+    Needs relpath, category and label. Raises SplitError for a single class, or a class too small for every part.
+    """
+    recipe = recipe or SplitRecipe()
+    classes = table["category"].nunique()
+    if classes < 2:
+        raise SplitError(f"only one class ({table['category'].iloc[0]}); a classifier needs at least two")
+    if "given_split" in table and table["given_split"].notna().all():
+        parts = _complete_given(table, recipe)
+    else:
+        parts = _deck_split(table, recipe)
+    splits = Splits(pd.concat([rows.assign(split=name) for name, rows in parts.items()])[MANIFEST_COLUMNS])
+    _check_every_part(splits, recipe)
+    return Splits(splits.table.reset_index(drop=True))
+
+
+def _deck_split(table: pd.DataFrame, recipe: SplitRecipe) -> dict[Part, pd.DataFrame]:
+    # Fractions, since 0.2 + 0.1 is not 0.3 in floating point, and train_test_split rounds up.
+    val, test = _exact(recipe.val), _exact(recipe.test)
+    if val + test == 0:
+        return {"train": table}
+    train, rest = _stratified(table, val + test, recipe.seed)
+    if not val or not test:
+        return {"train": train, ("val" if val else "test"): rest}
+    val_rows, test_rows = _stratified(rest, test / (val + test), recipe.seed)
+    return {"train": train, "val": val_rows, "test": test_rows}
+
+
+def _complete_given(table: pd.DataFrame, recipe: SplitRecipe) -> dict[Part, pd.DataFrame]:
+    parts = {name: table[table["given_split"] == name] for name in PARTS}
+    wishes: tuple[tuple[Part, float], ...] = (("test", recipe.test), ("val", recipe.val))
+    for name, share in wishes:
+        if parts[name].empty and share:
+            left = Fraction(len(table), len(parts["train"])) * _exact(share)
+            if left >= 1:
+                raise SplitError(f"the train folder is too small to draw a {name} part of {share:.0%} from it")
+            parts["train"], parts[name] = _stratified(parts["train"], left, recipe.seed)
+    return parts
+
+
+def _stratified(table: pd.DataFrame, share: Fraction, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    try:
+        larger, smaller = train_test_split(
+            table, stratify=table["category"], test_size=float(share), random_state=seed
+        )
+    except ValueError as error:
+        counts = table["category"].value_counts()
+        raise SplitError(
+            f"{len(table)} images of {len(counts)} classes cannot be divided with a share of {float(share):.2f} "
+            f"({error}); the smallest class, {counts.index[-1]}, has {counts.iloc[-1]}. Add images, drop that "
+            "class, or change the shares"
+        ) from None
+    return larger, smaller
+
+
+def _check_every_part(splits: Splits, recipe: SplitRecipe) -> None:
+    counts = splits.counts()
+    shares = {"train": 1.0, "val": recipe.val, "test": recipe.test}
+    needed = [name for name in PARTS if shares[name] > 0]
+    gaps = {name: [*counts.index[counts[name] == 0]] for name in needed}
+    lines = [f"{name} has no image of {', '.join(missing)}" for name, missing in gaps.items() if missing]
+    if lines:
+        smallest = counts.sum(axis=1).sort_values()
+        raise SplitError(
+            f"{'; '.join(lines)}. The smallest class, {smallest.index[0]}, has {smallest.iloc[0]} images; "
+            f"{_needed_images(recipe)} a class are enough for every part. Add images, or drop the class"
+        )
+
+
+def _needed_images(recipe: SplitRecipe) -> int:
+    shares = [share for share in (recipe.val, recipe.test) if share]
+    return int(-(-1 // _exact(min(shares)))) if shares else 1
+
+
+def _exact(share: float) -> Fraction:
+    return Fraction(share).limit_denominator(10_000)

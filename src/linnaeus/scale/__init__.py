@@ -1,0 +1,1 @@
+"""Where the computing happens: this machine's cores, and its accelerator."""
