@@ -1,0 +1,1 @@
+"""CNNs from scratch, pretrained backbones, heads, and the classifier that they make."""

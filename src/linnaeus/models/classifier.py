@@ -1,0 +1,153 @@
+"""A body and a head, with the class names and the preprocessing that travel with them; saved without pickle."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from linnaeus.errors import PredictionError, RecipeError
+from linnaeus.files import read_json, write_json, write_with
+from linnaeus.models.backbone import backbone_preprocessing, build_backbone, last_layer_parameters
+from linnaeus.models.head import build_head
+from linnaeus.models.scratch import build_convolutions, feature_count, scratch_preprocessing
+from linnaeus.recipe import CleanRecipe, ModelRecipe, ScratchRecipe, Section, checked
+from linnaeus.records import Preprocessing
+
+WEIGHTS_FILE = "model.safetensors"
+FACTS_FILE = "model.json"
+FORMAT = 1
+
+
+class Network(nn.Module):
+    """Logits (batch, classes) from whatever `body` takes: images, or what a frozen trunk made of them.
+
+    The body's normalisation keeps its running statistics, also while the head is trained.
+    """
+
+    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.body(inputs))
+        return logits
+
+    def train(self, mode: bool = True) -> "Network":
+        """Training mode for the head's dropout; the body stays in evaluation mode."""
+        super().train(mode)
+        self.body.eval()
+        return self
+
+
+@dataclass(frozen=True)
+class ClassifierFacts:
+    """What a classifier is beside its weights: the layers, the class names by label, what a cleaned image is, and
+    how it is preprocessed."""
+
+    model: ModelRecipe
+    classes: tuple[str, ...]
+    clean: CleanRecipe
+    preprocessing: Preprocessing
+
+
+class Classifier(Network):
+    """Images (batch, 3, size, size), preprocessed, to logits (batch, classes)."""
+
+    def __init__(self, body: nn.Module, head: nn.Module, facts: ClassifierFacts) -> None:
+        super().__init__(body, head)
+        self.facts = facts
+
+
+class _SavedFacts(Section):
+    format: int
+    model: ModelRecipe
+    classes: tuple[str, ...]
+    clean: CleanRecipe
+    preprocessing: Preprocessing
+
+
+def build_classifier(
+    model: ModelRecipe, classes: Sequence[str], clean: CleanRecipe, *, pretrained: bool = True, seed: int = 0
+) -> Classifier:
+    """A classifier in evaluation mode with a fresh head: from scratch, or on a backbone with its pretrained weights.
+
+    The random start depends on `seed` alone. Raises RecipeError (layers too many for the image, unknown backbone)
+    and WeightsError.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if isinstance(model, ScratchRecipe):
+            body: nn.Module = build_convolutions(model)
+            features = feature_count(model, clean.size)
+            preprocessing = scratch_preprocessing(clean.size)
+        else:
+            body = build_backbone(model, pretrained=pretrained)
+            features = int(body.num_features)  # type: ignore[call-overload]  # every timm model has it
+            preprocessing = backbone_preprocessing(body, model.input_size)
+        head = build_head(features, model.dense_widths, model.dropouts, len(classes))
+    classifier = Classifier(body, head, ClassifierFacts(model, tuple(classes), clean, preprocessing))
+    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    return classifier.eval()  # type: ignore[return-value]  # eval returns self
+
+
+def freeze(classifier: Classifier) -> None:
+    """Leave trainable what the classifier's recipe says: all of a CNN from scratch; of a backbone its last layers."""
+    model = classifier.facts.model
+    if isinstance(model, ScratchRecipe):
+        return
+    classifier.body.requires_grad_(False)
+    if model.unfrozen_last_layers:
+        for parameter in last_layer_parameters(classifier.body, model.unfrozen_last_layers):
+            parameter.requires_grad_(True)
+
+
+def continue_from(classifier: Classifier, earlier: Classifier, name: str) -> None:
+    """Give the classifier the weights of an earlier one. Raises RecipeError where the two differ in shape."""
+    if classifier.facts.classes != earlier.facts.classes:
+        raise RecipeError(f"{name} was trained on other classes ({', '.join(earlier.facts.classes)}); train it anew")
+    try:
+        classifier.load_state_dict(earlier.state_dict())
+    except RuntimeError:
+        raise RecipeError(f"the layers differ from those of {name}, which this recipe starts from") from None
+
+
+def save_classifier(classifier: Classifier, folder: Path) -> None:
+    """Write the weights (safetensors) and everything else (JSON) into a folder."""
+    state = {name: value.detach().cpu().contiguous() for name, value in classifier.state_dict().items()}
+    facts = classifier.facts
+    write_with(folder / WEIGHTS_FILE, lambda path: save_file(state, path))
+    saved = {
+        "format": FORMAT,
+        "model": facts.model.model_dump(mode="json"),
+        "classes": list(facts.classes),
+        "clean": facts.clean.model_dump(mode="json"),
+        "preprocessing": asdict(facts.preprocessing),
+    }
+    write_json(folder / FACTS_FILE, saved)
+
+
+def load_classifier(folder: Path) -> Classifier:
+    """The classifier that a folder holds, in evaluation mode. Raises PredictionError where it holds none."""
+    if not (folder / FACTS_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
+        raise PredictionError(f"{folder} holds no trained model ({FACTS_FILE} and {WEIGHTS_FILE})")
+    try:
+        saved = checked(_SavedFacts, read_json(folder / FACTS_FILE), where=str(folder / FACTS_FILE))
+        state = load_file(folder / WEIGHTS_FILE)
+    except (ValueError, SafetensorError) as error:
+        raise PredictionError(f"{folder}: the saved model is damaged: {error}") from None
+    if saved.format != FORMAT:
+        raise PredictionError(f"{folder} was saved in format {saved.format}; this version reads format {FORMAT}")
+    classifier = build_classifier(saved.model, saved.classes, saved.clean, pretrained=False)
+    classifier.load_state_dict(state)
+    classifier.facts = ClassifierFacts(saved.model, saved.classes, saved.clean, saved.preprocessing)
+    return classifier
+
+
+def saved_megabytes(folder: Path) -> float:
+    """The size of a saved classifier's weights in MiB."""
+    return (folder / WEIGHTS_FILE).stat().st_size / 2**20

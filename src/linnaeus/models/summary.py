@@ -1,0 +1,84 @@
+"""A model's layers as the deck prints them: type, output shape (channels last), parameters."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import nn
+
+from linnaeus.models.backbone import count_parameters, timm_name
+from linnaeus.models.classifier import Classifier, build_classifier, freeze
+from linnaeus.recipe import CleanRecipe, Recipe, TransferRecipe
+
+# Keras's names, which the deck's tables have. ReLU has no row: in Keras it belongs to the layer before it.
+LAYER_TYPES: dict[type[nn.Module], str] = {
+    nn.Conv2d: "Conv2D",
+    nn.MaxPool2d: "MaxPooling2D",
+    nn.Flatten: "Flatten",
+    nn.Linear: "Dense",
+    nn.Dropout: "Dropout",
+}
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model's layer table and its parameters. Running statistics of normalisation layers count as non-trainable.
+
+    `layers`: layer (type), output_shape (None for the batch), parameters.
+    """
+
+    name: str
+    layers: pd.DataFrame
+    trainable: int
+    non_trainable: int
+
+    @property
+    def total(self) -> int:
+        """All parameters, those of an optimizer not among them."""
+        return self.trainable + self.non_trainable
+
+
+def summarise(recipe: Recipe, classes: int = 10, size: int = 224) -> ModelSummary:
+    """The layers of a recipe's model for images of `size` pixels; no weights are fetched. Raises RecipeError."""
+    names = [str(place) for place in range(classes)]
+    classifier = build_classifier(recipe.model, names, CleanRecipe(size=size), pretrained=False)
+    freeze(classifier)
+    trainable, non_trainable = count_parameters(classifier)
+    return ModelSummary(recipe.name, _layer_table(classifier), trainable, non_trainable)
+
+
+def _layer_table(classifier: Classifier) -> pd.DataFrame:
+    rows: list[tuple[str, str, int]] = []
+    facts = classifier.facts
+    images = torch.zeros(1, 3, facts.preprocessing.size, facts.preprocessing.size)
+    with torch.inference_mode():
+        if isinstance(facts.model, TransferRecipe):
+            features = _backbone_rows(classifier.body, facts.model, images, rows)
+        else:
+            features = _plain_rows(classifier.body, images, rows)
+        _plain_rows(classifier.head, features, rows)
+    return pd.DataFrame(rows, columns=["layer", "output_shape", "parameters"])
+
+
+def _plain_rows(part: nn.Module, values: torch.Tensor, rows: list[tuple[str, str, int]]) -> torch.Tensor:
+    for layer in part.children():
+        values = layer(values)
+        if type(layer) in LAYER_TYPES:
+            rows.append((LAYER_TYPES[type(layer)], _shape(values), sum(count_parameters(layer))))
+    return values
+
+
+def _backbone_rows(
+    backbone: nn.Module, model: TransferRecipe, images: torch.Tensor, rows: list[tuple[str, str, int]]
+) -> torch.Tensor:
+    unpooled: torch.Tensor = backbone.forward_features(images)  # type: ignore[operator]  # every timm model has it
+    features: torch.Tensor = backbone(images)
+    rows.append((timm_name(model.backbone), _shape(unpooled), sum(count_parameters(backbone))))
+    if unpooled.ndim == 4:
+        rows.append(("global_average_pooling2d", _shape(features), 0))
+    return features
+
+
+def _shape(values: torch.Tensor) -> str:
+    batch_first = values.permute(0, 2, 3, 1) if values.ndim == 4 else values
+    return f"({', '.join(['None', *map(str, batch_first.shape[1:])])})"
