@@ -14,7 +14,7 @@ from linnaeus.errors import RecipeError
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
 
 Balance = Literal["none", "down", "up", "mid", "median", "class-weights"] | Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1)]
 

@@ -96,19 +96,32 @@ def catalogue_folder(images: Path, rename: dict[str, str], progress: Progress = 
     for folder, category in rename.items():
         check_class_name(category, folder)
     sources, excluded = find_sources(images)
+    return catalogue_sources(images, sources, excluded, rename, progress)
+
+
+def catalogue_sources(
+    images: Path,
+    sources: list[Source],
+    excluded: list[Exclusion],
+    rename: dict[str, str],
+    progress: Progress = silent,
+) -> Catalogue:
+    """The catalogue of known files, in their order, with `excluded` and what proves unreadable left out."""
     with progress("Reading images", len(sources)) as advance:
         outcomes = [*map_images(partial(_row, images, rename), sources, advance)]
     rows = [outcome for outcome in outcomes if not isinstance(outcome, Exclusion)]
-    excluded += [outcome for outcome in outcomes if isinstance(outcome, Exclusion)]
+    without = {source.class_folder for source in sources} - {row["class_folder"] for row in rows}
+    excluded = [
+        *excluded,
+        *(outcome for outcome in outcomes if isinstance(outcome, Exclusion)),
+        *(Exclusion(f"{name}/", "class without a readable image") for name in without),
+    ]
     if not rows:
         reasons = ", ".join(sorted({exclusion.reason for exclusion in excluded})) or "it is empty"
         raise CatalogueError(
             f"{images} holds no usable image ({reasons}); expected class folders such as {images.name}/cat/ "
             "with .jpg or .png files"
         )
-    given = {source.class_folder for source in sources}
-    kept = {row["class_folder"] for row in rows}
-    excluded += [Exclusion(f"{name}/", "class without a readable image") for name in given - kept]
     return Catalogue(_table(rows), exclusion_table(excluded))
 
 
@@ -124,7 +137,7 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     It needs `relpath` and `category`; a missing `label` is made by sorted class name. Raises CatalogueError.
     """
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
     except (OSError, ValueError) as error:
         raise CatalogueError(f"{path} is no readable table: {error}") from None
     missing = [column for column in ("relpath", "category") if column not in table]
@@ -136,6 +149,12 @@ def read_catalogue(path: Path) -> pd.DataFrame:
         raise CatalogueError(f"{path}: a relpath or category is empty")
     table["category"] = table["category"].astype(str)
     return table if "label" in table else with_labels(table)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """A CSV whose classes may be called 007, NA or null, which are names here and nothing else."""
+    texts = dict.fromkeys(["relpath", "name", "category"], str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
 
 
 def with_labels(table: pd.DataFrame) -> pd.DataFrame:

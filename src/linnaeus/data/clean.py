@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from linnaeus.data.catalogue import Catalogue, catalogue_sources
 from linnaeus.data.decode import normalised_jpeg, read_bytes
+from linnaeus.data.sources import Source
 from linnaeus.errors import DecodeError
 from linnaeus.progress import Progress, silent
 from linnaeus.recipe import CleanRecipe
@@ -30,6 +32,19 @@ def clean_images(
     with progress("Cleaning images", len(jobs)) as advance:
         outcomes = map_images(partial(_clean_one, images, target, recipe), jobs, advance)
         return [outcome for outcome in outcomes if outcome is not None]
+
+
+def clean_catalogue(table: pd.DataFrame, target: Path, progress: Progress = silent) -> Catalogue:
+    """The catalogue of a clean copy, sorted by path; `source` is the path of the image that each was made from."""
+    pairs = sorted(zip(clean_relpaths(table), table["relpath"], table["category"], strict=True))
+    present = [pair for pair in pairs if (target / pair[0]).is_file()]
+    sources = [Source(relpath, category, None) for relpath, _, category in present]
+    found = catalogue_sources(target, sources, [], {}, progress)
+    images = found.images.assign(source=[source for _, source, _ in present])
+    if "given_split" in table:
+        given = table.set_index("relpath")["given_split"]
+        images["given_split"] = images["source"].map(given)
+    return Catalogue(images, found.excluded)
 
 
 def clean_relpaths(table: pd.DataFrame) -> list[str]:

@@ -51,7 +51,10 @@ def find_sources(images: Path) -> tuple[list[Source], list[Exclusion]]:
     folders below a class. Raises CatalogueError where `images` is no folder or mixes the two layouts.
     """
     if not images.is_dir():
-        raise CatalogueError(f"{images} is no folder; give the folder that holds one sub-folder per class")
+        raise CatalogueError(
+            f"{images} is no folder; give the folder that holds one sub-folder per class, or the name of a public "
+            f"set ({', '.join(KAGGLE_SETS)})"
+        )
     exclusions: list[Exclusion] = []
     files = [*_walk(images, "", exclusions, ())]
     folders = sorted(entry.name for entry in os.scandir(images) if entry.is_dir() and not _is_hidden(entry.name))
@@ -82,13 +85,21 @@ def folder_state(images: Path) -> list[tuple[str, int, int]]:
     return state
 
 
+def image_folder(images: str | Path) -> tuple[Path, str | None]:
+    """The folder that is meant, downloaded where it is a public set's name, and the names its classes get by default.
+
+    A folder of that name on disk goes before the public set.
+    """
+    if Path(images).exists() or str(images) not in KAGGLE_SETS:
+        return Path(images), None
+    return download(str(images)), str(images)
+
+
 def download(name: str) -> Path:
     """The folder of a public data set, fetched by kagglehub into its cache.
 
-    Raises CatalogueError for an unknown name or where the network does not allow it; MissingExtraError.
+    Raises CatalogueError where the network does not allow it, and MissingExtraError.
     """
-    if name not in KAGGLE_SETS:
-        raise CatalogueError(f"no folder {name!r}, and no public set of that name ({', '.join(KAGGLE_SETS)})")
     handle, folder = KAGGLE_SETS[name]
     try:
         import kagglehub

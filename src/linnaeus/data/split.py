@@ -78,11 +78,7 @@ def split_table(table: pd.DataFrame, recipe: SplitRecipe | None = None) -> Split
 def _deck_split(table: pd.DataFrame, recipe: SplitRecipe) -> dict[Part, pd.DataFrame]:
     # Fractions, since 0.2 + 0.1 is not 0.3 in floating point, and train_test_split rounds up.
     val, test = _exact(recipe.val), _exact(recipe.test)
-    if val + test == 0:
-        return {"train": table}
     train, rest = _stratified(table, val + test, recipe.seed)
-    if not val or not test:
-        return {"train": train, ("val" if val else "test"): rest}
     val_rows, test_rows = _stratified(rest, test / (val + test), recipe.seed)
     return {"train": train, "val": val_rows, "test": test_rows}
 
@@ -91,7 +87,7 @@ def _complete_given(table: pd.DataFrame, recipe: SplitRecipe) -> dict[Part, pd.D
     parts = {name: table[table["given_split"] == name] for name in PARTS}
     wishes: tuple[tuple[Part, float], ...] = (("test", recipe.test), ("val", recipe.val))
     for name, share in wishes:
-        if parts[name].empty and share:
+        if parts[name].empty:
             left = Fraction(len(table), len(parts["train"])) * _exact(share)
             if left >= 1:
                 raise SplitError(f"the train folder is too small to draw a {name} part of {share:.0%} from it")
@@ -116,21 +112,15 @@ def _stratified(table: pd.DataFrame, share: Fraction, seed: int) -> tuple[pd.Dat
 
 def _check_every_part(splits: Splits, recipe: SplitRecipe) -> None:
     counts = splits.counts()
-    shares = {"train": 1.0, "val": recipe.val, "test": recipe.test}
-    needed = [name for name in PARTS if shares[name] > 0]
-    gaps = {name: [*counts.index[counts[name] == 0]] for name in needed}
+    gaps = {name: [*counts.index[counts[name] == 0]] for name in PARTS}
     lines = [f"{name} has no image of {', '.join(missing)}" for name, missing in gaps.items() if missing]
     if lines:
         smallest = counts.sum(axis=1).sort_values()
+        enough = int(-(-1 // _exact(min(recipe.val, recipe.test))))
         raise SplitError(
             f"{'; '.join(lines)}. The smallest class, {smallest.index[0]}, has {smallest.iloc[0]} images; "
-            f"{_needed_images(recipe)} a class are enough for every part. Add images, or drop the class"
+            f"{enough} a class are enough for every part. Add images, or drop the class"
         )
-
-
-def _needed_images(recipe: SplitRecipe) -> int:
-    shares = [share for share in (recipe.val, recipe.test) if share]
-    return int(-(-1 // _exact(min(shares)))) if shares else 1
 
 
 def _exact(share: float) -> Fraction:

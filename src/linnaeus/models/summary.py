@@ -1,5 +1,6 @@
 """A model's layers as the deck prints them: type, output shape (channels last), parameters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +9,7 @@ from torch import nn
 
 from linnaeus.models.backbone import count_parameters, timm_name
 from linnaeus.models.classifier import Classifier, build_classifier, freeze
-from linnaeus.recipe import CleanRecipe, Recipe, TransferRecipe
+from linnaeus.recipe import CleanRecipe, Recipe, ScratchRecipe, TransferRecipe, load_recipe, recipe_names
 
 # Keras's names, which the deck's tables have. ReLU has no row: in Keras it belongs to the layer before it.
 LAYER_TYPES: dict[type[nn.Module], str] = {
@@ -45,6 +46,32 @@ def summarise(recipe: Recipe, classes: int = 10, size: int = 224) -> ModelSummar
     freeze(classifier)
     trainable, non_trainable = count_parameters(classifier)
     return ModelSummary(recipe.name, _layer_table(classifier), trainable, non_trainable)
+
+
+def recipe_table() -> pd.DataFrame:
+    """The recipes that come with Linnaeus: name, body (convolutions, or the backbone), dense, dropout, rate, epochs,
+    patience, balance, starts_from; sorted by name."""
+    return pd.DataFrame([_recipe_row(load_recipe(name)) for name in recipe_names()])
+
+
+def _recipe_row(recipe: Recipe) -> dict[str, object]:
+    model, training = recipe.model, recipe.training
+    return {
+        "name": recipe.name,
+        "body": _joined(model.conv_widths) if isinstance(model, ScratchRecipe) else model.backbone,
+        "pools": _joined(model.pool_sizes) if isinstance(model, ScratchRecipe) else "",
+        "dense": _joined(model.dense_widths),
+        "dropout": _joined(model.dropouts),
+        "learning_rate": training.learning_rate,
+        "epochs": training.epochs,
+        "patience": training.patience,
+        "balance": recipe.data.balance,
+        "starts_from": recipe.starts_from or "",
+    }
+
+
+def _joined(values: Sequence[float]) -> str:
+    return "-".join(f"{value:g}" for value in values)
 
 
 def _layer_table(classifier: Classifier) -> pd.DataFrame:

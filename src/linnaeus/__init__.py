@@ -1,0 +1,135 @@
+"""Linnaeus: a folder of images becomes a classifier that its owner can trust.
+
+The public names, nothing else. Each is imported when it is first used, so that `import linnaeus` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from linnaeus.data.balance import balanced, class_weights, sample_to_n
+    from linnaeus.data.catalogue import Catalogue, read_catalogue
+    from linnaeus.data.dataset import ImageDataset
+    from linnaeus.data.split import Splits, split_table
+    from linnaeus.errors import LinnaeusError
+    from linnaeus.evaluation.comparison import side_by_side
+    from linnaeus.models.classifier import Classifier, build_classifier, load_classifier
+    from linnaeus.models.summary import ModelSummary
+    from linnaeus.outcomes import Comparison, Evaluation, Outcome
+    from linnaeus.progress import bars, silent
+    from linnaeus.project import Project, open_project
+    from linnaeus.recipe import (
+        AugmentRecipe,
+        CleanRecipe,
+        DataRecipe,
+        Plan,
+        Recipe,
+        ScratchRecipe,
+        SplitRecipe,
+        TrainingRecipe,
+        TransferRecipe,
+        load_plan,
+        load_recipe,
+        transfer_recipe,
+    )
+    from linnaeus.records import Preprocessing
+    from linnaeus.run import Run
+    from linnaeus.stages import (
+        catalogue,
+        clean,
+        compare,
+        demo,
+        evaluate,
+        models,
+        predict,
+        report,
+        run,
+        split,
+        train,
+    )
+
+_HOMES = {
+    "linnaeus.data.balance": ("balanced", "class_weights", "sample_to_n"),
+    "linnaeus.data.catalogue": ("Catalogue", "read_catalogue"),
+    "linnaeus.data.dataset": ("ImageDataset",),
+    "linnaeus.data.split": ("Splits", "split_table"),
+    "linnaeus.errors": ("LinnaeusError",),
+    "linnaeus.evaluation.comparison": ("side_by_side",),
+    "linnaeus.models.classifier": ("Classifier", "build_classifier", "load_classifier"),
+    "linnaeus.models.summary": ("ModelSummary",),
+    "linnaeus.outcomes": ("Comparison", "Evaluation", "Outcome"),
+    "linnaeus.progress": ("bars", "silent"),
+    "linnaeus.project": ("Project", "open_project"),
+    "linnaeus.recipe": (
+        *("AugmentRecipe", "CleanRecipe", "DataRecipe", "Plan", "Recipe", "ScratchRecipe", "SplitRecipe"),
+        *("TrainingRecipe", "TransferRecipe", "load_plan", "load_recipe", "transfer_recipe"),
+    ),
+    "linnaeus.records": ("Preprocessing",),
+    "linnaeus.run": ("Run",),
+    "linnaeus.stages": (
+        *("catalogue", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
+        "train",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AugmentRecipe",
+    "Catalogue",
+    "Classifier",
+    "CleanRecipe",
+    "Comparison",
+    "DataRecipe",
+    "Evaluation",
+    "ImageDataset",
+    "LinnaeusError",
+    "ModelSummary",
+    "Outcome",
+    "Plan",
+    "Preprocessing",
+    "Project",
+    "Recipe",
+    "Run",
+    "ScratchRecipe",
+    "SplitRecipe",
+    "Splits",
+    "TrainingRecipe",
+    "TransferRecipe",
+    "balanced",
+    "bars",
+    "build_classifier",
+    "catalogue",
+    "class_weights",
+    "clean",
+    "compare",
+    "demo",
+    "evaluate",
+    "load_classifier",
+    "load_plan",
+    "load_recipe",
+    "models",
+    "open_project",
+    "predict",
+    "read_catalogue",
+    "report",
+    "run",
+    "sample_to_n",
+    "side_by_side",
+    "silent",
+    "split",
+    "split_table",
+    "train",
+    "transfer_recipe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'linnaeus' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,249 @@
+"""Each result as tables on the screen, or as JSON for scripts."""
+
+import json
+from dataclasses import asdict
+from functools import singledispatch
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from linnaeus.data.catalogue import Catalogue
+from linnaeus.data.split import Splits
+from linnaeus.models.summary import ModelSummary
+from linnaeus.outcomes import Comparison, Evaluation, Outcome
+from linnaeus.run import Run
+
+MOST_ROWS = 10
+LEADERBOARD_HEADINGS = {
+    "rank": "rank",
+    "model_id": "model",
+    "acc_val": "validation",
+    "accuracy": "test",
+    "interval": "95 % interval",
+    "f1_score": "F1",
+    "parameters": "parameters",
+    "size_mb": "MiB",
+    "train_seconds": "train s",
+    "predict_ms_per_image": "ms/image",
+}
+
+
+def show(result: object) -> None:
+    """Print a stage's result for a reader."""
+    console = Console()
+    for part in tables(result):
+        console.print(part)
+
+
+def show_json(result: object) -> None:
+    """Print a stage's result as one JSON value."""
+    print(json.dumps(plain(result), indent=2, ensure_ascii=False, default=str))
+
+
+def show_predictions(table: pd.DataFrame, form: Literal["table", "csv", "json"]) -> None:
+    """Print predictions; in JSON each file has `path`, `error` (null where there is none) and its `top` classes."""
+    if form == "csv":
+        print(table.to_csv(index=False), end="")
+    elif form == "json":
+        print(json.dumps([_prediction(row) for row in table.to_dict("records")], indent=2, ensure_ascii=False))
+    else:
+        shown = table.copy()
+        for column in [name for name in table if name.startswith("probability_")]:
+            shown[column] = [f"{share:.1%}" if pd.notna(share) else "" for share in table[column]]
+        Console().print(_table("Predictions", shown.fillna("")))
+
+
+@singledispatch
+def tables(result: object) -> list[Table | str]:
+    """What to print of a result."""
+    return [str(result)]
+
+
+@tables.register
+def _(result: Catalogue) -> list[Table | str]:
+    if "source" in result.images:
+        side = result.images["width"].iloc[0]
+        lost = f"; {len(result.excluded)} could not be read any more" if len(result.excluded) else ""
+        return [f"Cleaned {len(result.images):,} images to RGB {side} x {side} JPEG{lost}."]
+    shown: list[Table | str] = [
+        _table(f"{len(result.images):,} images of {len(result.classes)} classes", result.by_class().reset_index()),
+        _table("Formats", result.by_format()),
+    ]
+    for side in ("width", "height"):
+        sizes = result.sizes(side)
+        title = f"{side}: {len(sizes)} distinct, most common"
+        shown.append(_table(title, sizes.head(3).reset_index()))
+    if len(result.excluded):
+        shown.append(_table(f"Left out: {len(result.excluded)}", result.by_reason().reset_index()))
+        shown.append(_table("Which", result.excluded.head(MOST_ROWS)))
+        if len(result.excluded) > MOST_ROWS:
+            shown.append(f"... and {len(result.excluded) - MOST_ROWS} more, all in excluded.csv.")
+    duplicates = result.duplicates()
+    if len(duplicates):
+        shown.append(f"{len(duplicates)} images in {duplicates['group'].nunique()} groups have the very same bytes.")
+    return shown
+
+
+@tables.register
+def _(result: Splits) -> list[Table | str]:
+    counts = result.counts()
+    counts.loc["all"] = counts.sum()
+    return [_table("Splits", counts.rename_axis("class").reset_index())]
+
+
+@tables.register
+def _(result: Run) -> list[Table | str]:
+    facts, history = result.training, result.history
+    if history.empty:
+        return [f"{result.model_id}: not trained, 0 epochs."]
+    own = history[history["model_id"] == result.model_id]
+    best = own.iloc[facts.best_epoch - 1]
+    return [
+        f"{result.model_id}: {facts.epochs} epochs in {facts.train_seconds:.0f} s; kept epoch {facts.best_epoch}, "
+        f"training accuracy {best['accuracy']:.1%}, validation {best['val_accuracy']:.1%}."
+    ]
+
+
+@tables.register
+def _(result: Evaluation) -> list[Table | str]:
+    metrics = result.metrics
+    title = (
+        f"{result.run.model_id}: accuracy {metrics['accuracy']:.1%} on test, {metrics['acc_val']:.1%} on validation"
+    )
+    return [_table(title, _rounded(result.class_report).reset_index())]
+
+
+@tables.register
+def _(result: Comparison) -> list[Table | str]:
+    table = result.table.copy()
+    lows, highs = table["accuracy_low"], table["accuracy_high"]
+    table["interval"] = [f"{low:.1%} to {high:.1%}" for low, high in zip(lows, highs, strict=True)]
+    for column in ("acc_val", "accuracy", "f1_score"):
+        table[column] = [f"{share:.1%}" for share in table[column]]
+    table["parameters"] = [f"{count:,}" for count in table["parameters"]]
+    for column in ("size_mb", "train_seconds", "predict_ms_per_image"):
+        table[column] = [f"{value:.1f}" for value in table[column]]
+    ranked = table[list(LEADERBOARD_HEADINGS)].rename(columns=LEADERBOARD_HEADINGS)
+    shown: list[Table | str] = [_table("Leaderboard, ranked by validation", ranked)]
+    if result.stale:
+        shown.append(f"Left out, since they are of other splits (train them again): {', '.join(result.stale)}.")
+    return shown
+
+
+@tables.register
+def _(result: ModelSummary) -> list[Table | str]:
+    layers = result.layers.assign(parameters=[f"{count:,}" for count in result.layers["parameters"]])
+    return [
+        _table(result.name, layers),
+        f"Total params: {result.total:,} ({result.total * 4 / 2**20:.2f} MiB)\n"
+        f"Trainable params: {result.trainable:,}\nNon-trainable params: {result.non_trainable:,}",
+    ]
+
+
+@tables.register
+def _(result: pd.DataFrame) -> list[Table | str]:
+    flat = _rounded(result)
+    if isinstance(flat.columns, pd.MultiIndex):
+        flat.columns = pd.Index([f"{model} {figure}".strip() for model, figure in flat.columns])
+    return [_table("", flat.reset_index() if flat.index.name else flat)]
+
+
+@tables.register
+def _(result: Outcome) -> list[Table | str]:
+    rows = [
+        {"stage": cost.stage, "seconds": f"{cost.seconds:.1f}", "peak MiB": f"{cost.peak_memory_mib:,.0f}"}
+        for cost in result.costs
+    ]
+    project = result.project.root
+    return [
+        _table("What it took", pd.DataFrame(rows)),
+        f"Chosen by validation: [bold]{result.comparison.chosen}[/bold]\n"
+        f"Use it:  linnaeus predict {project} IMAGES\n"
+        f"Report:  [bold]{result.report}[/bold]",
+    ]
+
+
+@singledispatch
+def plain(result: object) -> Any:
+    """A result as values that JSON has."""
+    return result
+
+
+@plain.register
+def _(result: Catalogue) -> Any:
+    return {
+        "images": len(result.images),
+        "classes": {name: int(count) for name, count in result.by_class().items()},
+        "excluded": result.excluded.to_dict("records"),
+        "duplicates": len(result.duplicates()),
+    }
+
+
+@plain.register
+def _(result: Splits) -> Any:
+    return {part: {name: int(n) for name, n in counts.items()} for part, counts in result.counts().items()}
+
+
+@plain.register
+def _(result: Run) -> Any:
+    return {"model_id": result.model_id, "folder": str(result.folder), **asdict(result.training)}
+
+
+@plain.register
+def _(result: Evaluation) -> Any:
+    return result.metrics
+
+
+@plain.register
+def _(result: Comparison) -> Any:
+    return {"leaderboard": json.loads(result.table.to_json(orient="records")), "stale": list(result.stale)}
+
+
+@plain.register
+def _(result: ModelSummary) -> Any:
+    totals = {"total": result.total, "trainable": result.trainable, "non_trainable": result.non_trainable}
+    return {"name": result.name, "layers": result.layers.to_dict("records"), **totals}
+
+
+@plain.register
+def _(result: pd.DataFrame) -> Any:
+    flat = result.reset_index() if result.index.name else result
+    flat.columns = pd.Index([" ".join(name).strip() if isinstance(name, tuple) else name for name in flat.columns])
+    return json.loads(flat.to_json(orient="records"))
+
+
+@plain.register
+def _(result: Outcome) -> Any:
+    return {
+        "project": str(result.project.root),
+        "report": str(result.report),
+        "chosen": result.comparison.chosen,
+        **plain(result.comparison),
+        "costs": [asdict(cost) for cost in result.costs],
+    }
+
+
+def _prediction(row: dict[str, Any]) -> dict[str, Any]:
+    places = [name.removeprefix("class_") for name in row if name.startswith("class_")]
+    top = [{"class": row[f"class_{n}"], "probability": row[f"probability_{n}"]} for n in places]
+    is_error = bool(row["error"])
+    return {"path": row["path"], "error": row["error"] or None, "top": [] if is_error else top}
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    shares = table.select_dtypes("float")
+    return table.assign(**{name: shares[name].map("{:.4g}".format) for name in shares})  # type: ignore[arg-type]
+
+
+def _table(title: str, rows: pd.DataFrame) -> Table:
+    """A rich table; numbers and percentages to the right."""
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for name in rows.columns:
+        is_text = all(isinstance(value, str) and not value[:1].isdigit() for value in rows[name])
+        table.add_column(str(name), justify="left" if is_text else "right", overflow="fold")
+    for values in rows.itertuples(index=False):
+        table.add_row(*(str(value) for value in values))
+    return table

@@ -1,0 +1,65 @@
+"""The one evaluation: a classifier's predictions for one part, and every figure that follows from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+
+from linnaeus.data.dataset import ImageDataset
+from linnaeus.evaluation.inference import predict_probabilities
+from linnaeus.evaluation.metrics import Labels, class_report, confusion_counts, scores
+from linnaeus.models.classifier import Classifier
+from linnaeus.progress import Progress, silent
+from linnaeus.records import Scores
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """`predictions`: relpath, category, label, predicted (label), predicted_category, probability (of that class) and
+    `p_<class>` for each class, a row an image; `seconds` from files to probabilities."""
+
+    predictions: pd.DataFrame
+    classes: Sequence[str]
+    seconds: float
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def scores(self) -> Scores:
+        """Accuracy and weighted precision, recall and F1."""
+        return scores(*self._labels())
+
+    def class_report(self) -> pd.DataFrame:
+        """Precision, recall, f1-score and support by class."""
+        return class_report(*self._labels(), self.classes)
+
+    def confusion(self) -> pd.DataFrame:
+        """Images by true and predicted class."""
+        return confusion_counts(*self._labels(), self.classes)
+
+    def _labels(self) -> tuple[Labels, Labels]:
+        return self.predictions["label"].to_numpy(), self.predictions["predicted"].to_numpy()
+
+
+def judge(classifier: Classifier, table: pd.DataFrame, images: Path, progress: Progress = silent) -> Judgement:
+    """The classifier's predictions for the images of a table, whose paths are relative to `images`."""
+    facts = classifier.facts
+    dataset = ImageDataset(table, images, shuffle=False, preprocess=facts.preprocessing)
+    started = perf_counter()
+    with progress("Evaluating", len(dataset)) as advance:
+        batches = (inputs for inputs, _ in dataset.loader(BATCH))
+        probabilities = predict_probabilities(classifier, batches, advance)
+    seconds = perf_counter() - started
+    predicted = probabilities.argmax(axis=1)
+    predictions = table[["relpath", "category", "label"]].assign(
+        predicted=predicted,
+        predicted_category=np.array(facts.classes)[predicted],
+        probability=probabilities.max(axis=1),
+    )
+    by_class = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in facts.classes])
+    return Judgement(pd.concat([predictions, by_class], axis=1), facts.classes, seconds)

@@ -1,0 +1,325 @@
+"""Figures for people: tables in, matplotlib figures out; nothing here draws on global state.
+
+All are narrow, with panels on top of each other, so that their text stays readable on a phone.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from linnaeus.files import write_with
+from linnaeus.records import PARTS
+
+WIDTH = 5.2  # inches; a 10 point text is then 10 pixels high on a phone 390 pixels wide
+DPI = 144
+INK, GREY, GRID = "#222222", "#6b6b6b", "#e3e3e3"
+# Okabe and Ito's colours, which differ for colour-blind eyes too. Source: jfly.uni-koeln.de/color.
+BLUE, ORANGE, GREEN, SKY, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00"
+PART_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+MOST_ANNOTATED = 10  # classes whose confusion cells still have room for a number
+MOST_LABELS = 34  # labels that fit on one axis
+
+# DejaVu, which comes with matplotlib, lacks Chinese, Japanese and Korean.
+_WANTED_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+)
+
+
+def history_figure(history: pd.DataFrame) -> Figure:
+    """Accuracy and loss by epoch, for training and validation; a dotted line where another model goes on.
+
+    `history`: epoch, loss, accuracy, val_loss, val_accuracy and model_id, a row an epoch; it may be empty.
+    """
+    figure, (above, below) = _panels(2, height=5.6)
+    for axes, name in ((above, "accuracy"), (below, "loss")):
+        axes.plot(history["epoch"], history[name], "o-", color=BLUE, ms=3, lw=1.6, label="training")
+        axes.plot(
+            history["epoch"], history[f"val_{name}"], "s-", color=ORANGE, ms=3, lw=1.6, label="validation"
+        )
+        axes.set_title(name.capitalize(), loc="left", fontsize=11, color=INK)
+        axes.set_xlabel("epoch", color=GREY, fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if history.empty:
+            axes.text(0.5, 0.5, "never trained: no epochs", transform=axes.transAxes, ha="center", color=GREY)
+            axes.set(xticks=[], yticks=[])
+    if not history.empty:
+        above.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        above.set_ylim(top=min(1.02, above.get_ylim()[1]))
+        below.set_ylim(bottom=0)
+        _mark_lowest_loss(below, history)
+        _mark_hand_overs((above, below), history)
+        above.legend(**_legend_below(above))
+        below.legend(**_legend_below(below))
+    return figure
+
+
+def confusion_figure(counts: pd.DataFrame) -> Figure:
+    """Images by true class (rows) and predicted class (columns): as counts, and as shares of each row in per cent.
+
+    Up to 10 classes have a number in every cell; with many classes only some of the names are written.
+    """
+    sums = counts.sum(axis=1).to_numpy()[:, None]
+    values = counts.to_numpy(dtype=float)
+    shares = 100 * values / np.maximum(sums, 1)
+    figure, panels = _panels(2, height=9.2)
+    titles = ("Images", "Share of the true class, %")
+    for axes, numbers, title in zip(panels, (values, shares), titles, strict=True):
+        # The square root makes rare mistakes visible beside a full diagonal.
+        norm = PowerNorm(0.5, 0, max(float(numbers.max()), 1))
+        picture = axes.imshow(numbers, cmap="Blues", norm=norm, interpolation="nearest")
+        axes.set_title(title, loc="left", fontsize=11, color=INK)
+        axes.set_xlabel("predicted", color=GREY, fontsize=9)
+        axes.set_ylabel("true", color=GREY, fontsize=9)
+        _name_axis(axes.xaxis, counts.columns, rotation=90)
+        _name_axis(axes.yaxis, counts.index)
+        axes.grid(visible=False)
+        if len(counts) <= MOST_ANNOTATED:
+            _write_cells(axes, numbers)
+        else:
+            figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.03).outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def class_counts_figure(counts: pd.DataFrame) -> Figure:
+    """Images of each class as stacked bars, one colour a part; the largest class on top.
+
+    `counts`: a row a class, columns train, val and test (Splits.counts).
+    """
+    ordered = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
+    totals = ordered.sum(axis=1).to_numpy()
+    figure, (axes,) = _panels(1, height=1.3 + min(max(0.28 * len(ordered), 1.2), 8))
+    places, left = np.arange(len(ordered)), np.zeros(len(ordered))
+    for part in PARTS:
+        widths = ordered[part].to_numpy(dtype=float)
+        axes.barh(places, widths, left=left, color=PART_COLOURS[part], label=PART_NAMES[part], height=0.78)
+        left += widths
+    _name_axis(axes.yaxis, ordered.index)
+    axes.set_ylim(-0.6, len(ordered) - 0.4)
+    axes.set_xlabel("images", color=GREY, fontsize=9)
+    axes.grid(visible=False, axis="y")
+    if len(ordered) <= MOST_LABELS:
+        for place, total in zip(places, totals, strict=True):
+            axes.annotate(
+                f"{total:,}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        axes.set_xlim(right=float(totals.max()) * 1.12)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def sizes_figure(images: pd.DataFrame) -> Figure:
+    """How often widths and heights occur, and each width against its height, in pixels as stored.
+
+    `images`: columns width and height, a row an image.
+    """
+    sides = images[["width", "height"]].to_numpy()
+    low, high = float(sides.min()), float(sides.max())
+    bins = np.geomspace(low * 0.9, high * 1.1, 40)
+    figure, (above, below) = _panels(2, height=7.4)
+    for name, colour in (("width", BLUE), ("height", ORANGE)):
+        above.hist(images[name], bins=bins, histtype="stepfilled", color=colour, alpha=0.3)
+        above.hist(images[name], bins=bins, histtype="step", color=colour, lw=1.4, label=name)
+    above.set_title("How often each side occurs", loc="left", fontsize=11, color=INK)
+    above.set_xlabel("pixels", color=GREY, fontsize=9)
+    above.set_ylabel("images", color=GREY, fontsize=9)
+    above.legend(**_legend_below(above))
+    pairs = images.groupby(["width", "height"]).size().reset_index(name="count")
+    areas = 8 + 150 * pairs["count"] / pairs["count"].max()
+    below.plot([low * 0.9, high * 1.1], [low * 0.9, high * 1.1], ":", color=GREY, lw=1, label="square")
+    below.scatter(pairs["width"], pairs["height"], s=areas, color=BLUE, alpha=0.4, lw=0)
+    below.set_title("Width and height (a larger dot: more images)", loc="left", fontsize=11, color=INK)
+    below.set_xlabel("width, pixels", color=GREY, fontsize=9)
+    below.set_ylabel("height, pixels", color=GREY, fontsize=9)
+    below.legend(loc="upper left", frameon=False, fontsize=9)
+    for axis in (above.xaxis, below.xaxis, below.yaxis):
+        _log_scale(axis, low * 0.9, high * 1.1)
+    return figure
+
+
+def tradeoff_figure(leaderboard: pd.DataFrame) -> Figure:
+    """Accuracy against size and against training time, a point a model, named in a column on the right.
+
+    Validation accuracy is the full mark; test accuracy with its 95 % interval is the faint one.
+    """
+    figure, panels = _panels(2, height=2 * (1.0 + max(2.4, 0.15 * len(leaderboard))))
+    columns = (("size_mb", "size, MiB"), ("train_seconds", "training time, seconds"))
+    validation, test = leaderboard["acc_val"], leaderboard["accuracy"]
+    errors = [test - leaderboard["accuracy_low"], leaderboard["accuracy_high"] - test]
+    for axes, (column, title) in zip(panels, columns, strict=True):
+        sizes = leaderboard[column].fillna(0)
+        axes.errorbar(
+            sizes,
+            test,
+            errors,
+            fmt="D",
+            ms=4,
+            lw=1.2,
+            color=GREEN,
+            alpha=0.4,
+            label="test, with 95 % interval",
+        )
+        axes.plot(sizes, validation, "o", ms=6.5, color=BLUE, label="validation")
+        axes.set_title(f"Accuracy and {title}", loc="left", fontsize=11, color=INK)
+        axes.set_xlabel(title, color=GREY, fontsize=9)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        _log_scale(axes.xaxis, float(sizes.min()) * 0.7, float(sizes.max()) * 1.4)
+        axes.margins(y=0.08)
+        _name_points(axes, leaderboard["model_id"], sizes.to_numpy(), validation.to_numpy())
+        axes.legend(**_legend_below(axes))
+    return figure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG at 144 dots an inch."""
+    buffer = io.BytesIO()
+    _write(figure, buffer)
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure as a PNG, whole or not at all, at 144 dots an inch."""
+    write_with(path, lambda partial: _write(figure, partial))
+
+
+def _write(figure: Figure, target: Path | io.BytesIO) -> None:
+    installed = set(font_manager.get_font_names())
+    fonts = [name for name in _WANTED_FONTS if name in installed]
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_fontfamily(fonts)
+        text.set_parse_math(False)  # a class may be called "$5$"
+    with warnings.catch_warnings():
+        # A name in a script that no installed font has is drawn as boxes; the tables beside it have it in full.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(target, dpi=DPI, format="png", facecolor="white")
+
+
+def _panels(rows: int, height: float) -> tuple[Figure, list[Axes]]:
+    """An empty figure and its panels, from top to bottom, with light grids and no frames."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06, hspace=0.04)  # type: ignore[union-attr, call-arg]
+    panels = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
+    for axes in panels:
+        axes.grid(color=GRID, lw=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#b5b5b5")
+        axes.tick_params(labelsize=9, colors=INK, length=0)
+    return figure, panels
+
+
+def _legend_below(axes: Axes) -> dict[str, Any]:
+    """Settings of a legend on the title's line at the right, outside of the drawing."""
+    return {
+        "loc": "lower right",
+        "bbox_to_anchor": (1, 1),
+        "ncols": 3,
+        "frameon": False,
+        "fontsize": 8,
+        "columnspacing": 1.0,
+        "handlelength": 1.4,
+        "borderaxespad": 0.2,
+    }
+
+
+def _mark_lowest_loss(axes: Axes, history: pd.DataFrame) -> None:
+    lowest = history.loc[history["val_loss"].idxmin()]
+    ring = {"ms": 10, "mfc": "none", "color": VERMILLION, "mew": 1.4}
+    axes.plot([lowest["epoch"]], [lowest["val_loss"]], "o", label="lowest", **ring)
+
+
+def _mark_hand_overs(panels: Sequence[Axes], history: pd.DataFrame) -> None:
+    names = history["model_id"]
+    starts = history[names.ne(names.shift()) & names.shift().notna()]
+    for epoch, name in zip(starts["epoch"], starts["model_id"], strict=True):
+        for axes in panels:
+            axes.axvline(epoch - 0.5, color=GREY, ls=":", lw=1.2)
+            label = axes.text(epoch - 0.5, 0.5, _short(f"{name} goes on", 34), rotation=90, fontsize=7.5)
+            label.set(transform=axes.get_xaxis_transform(), ha="center", va="center", color=GREY)
+            label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1})
+
+
+def _write_cells(axes: Axes, numbers: NDArray[np.float64]) -> None:
+    dark = numbers > numbers.max() * 0.35
+    for (row, column), number in np.ndenumerate(numbers):
+        colour = "white" if dark[row, column] else (INK if number else "#b0b0b0")
+        size = 8 if number < 10_000 else 6
+        axes.text(column, row, f"{number:.0f}", ha="center", va="center", color=colour, fontsize=size)
+
+
+def _name_axis(axis: Any, names: Sequence[str] | pd.Index, rotation: int = 0) -> None:
+    """Write the class names along an axis, every second or third only where there are too many."""
+    step = -(-len(names) // MOST_LABELS)
+    shown = range(0, len(names), step)
+    size = 9 if len(names) <= MOST_ANNOTATED * 2 else 7
+    axis.set_ticks(
+        [*shown], [_short(str(names[place]), 18) for place in shown], fontsize=size, rotation=rotation
+    )
+
+
+def _log_scale(axis: Any, low: float, high: float) -> None:
+    """A logarithmic axis with plain numbers; where zero must be shown, it is linear below one."""
+    axes, letter = axis.axes, axis.axis_name
+    scale = {"value": "log"} if low > 0 else {"value": "symlog", "linthresh": 1}
+    axes.set(**{f"{letter}lim": (low, high if high > low else low + 1)})
+    getattr(axes, f"set_{letter}scale")(**scale)
+    steps = [mantissa * 10.0**power for power in range(-3, 9) for mantissa in (1, 2, 5)]
+    inside = [step for step in ([0.0] if low <= 0 else []) + steps if low <= step <= high]
+    axis.set_ticks(inside[:: -(-len(inside) // 7)] if inside else [low])
+    axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.6g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def _name_points(axes: Axes, names: pd.Series, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Write the names in a column right of the drawing, each tied to its point by a thin line."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    wanted = (y - low) / (high - low)
+    for name, place, point in zip(names, _spread(wanted), zip(x, y, strict=True), strict=True):
+        tie = {"arrowstyle": "-", "color": "#a8a8a8", "lw": 0.6, "shrinkA": 1, "shrinkB": 4}
+        label = axes.annotate(
+            _short(name, 26), point, (1.04, place), textcoords="axes fraction", arrowprops=tie
+        )
+        label.set(fontsize=7.5, color=INK, va="center", annotation_clip=False)
+
+
+def _spread(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places between 0 and 1, in the wanted order and near the wanted places, that keep an even distance."""
+    gap = min(0.06, 1 / max(len(wanted) - 1, 1))
+    order = np.argsort(wanted, kind="stable")
+    places = wanted[order]
+    for place in range(1, len(places)):
+        places[place] = max(places[place], places[place - 1] + gap)
+    ceiling = 1.0
+    for place in reversed(range(len(places))):
+        places[place] = min(places[place], ceiling)
+        ceiling = places[place] - gap
+    spread = np.empty_like(places)
+    spread[order] = places
+    return spread
+
+
+def _short(name: str, length: int) -> str:
+    """The name with its middle left out where it is too long: names of models differ at both ends."""
+    if len(name) <= length:
+        return name
+    kept = length - 1
+    return f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"

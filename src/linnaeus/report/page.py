@@ -1,0 +1,197 @@
+"""The report as one HTML page that needs no network: text, tables, figures and thumbnails."""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from linnaeus.errors import DecodeError
+from linnaeus.report import words
+from linnaeus.report.facts import ModelFacts, ReportFacts
+from linnaeus.report.figures import (
+    class_counts_figure,
+    confusion_figure,
+    history_figure,
+    png_bytes,
+    sizes_figure,
+    tradeoff_figure,
+)
+from linnaeus.report.worries import worries
+
+__all__ = ["ModelFacts", "ReportFacts", "build_page"]
+
+# The most thumbnails of each kind, which keep the page small however many images there are.
+MOST_SAMPLES = 60
+MOST_SAMPLES_PER_CLASS = 4
+MOST_DUPLICATE_GROUPS = 12
+MOST_COPIES = 3
+MOST_MISTAKES = 48
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI, empty where it could not be read, with its text alternative."""
+
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture with what is written below it."""
+
+    picture: Picture
+    lines: tuple[str, ...]
+    relpath: str
+
+
+def build_page(facts: ReportFacts) -> str:
+    """The report as HTML."""
+    environment = Environment(
+        autoescape=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for word in (words.percent, words.counted, words.duration, words.number, words.listing):
+        environment.filters[word.__name__] = word
+    return environment.get_template("template.html").render(
+        facts=facts,
+        chosen=facts.chosen,
+        worries=worries(facts),
+        formats=_formats(facts),
+        sizes=_sizes(facts.catalogue.images),
+        exclusions=dict([*facts.excluded.groupby("reason")]),
+        samples=_samples(facts),
+        duplicates=_duplicates(facts),
+        mistakes=_mistakes(facts),
+        figures=_figures(facts),
+        model_figures=[_model_figures(model) for model in facts.models],
+    )
+
+
+def _figures(facts: ReportFacts) -> dict[str, Picture]:
+    counts = facts.splits.counts()
+    sizes = facts.catalogue.images[["width", "height"]]
+    best = facts.chosen.model_id
+    return {
+        "classes": _embed(
+            class_counts_figure(counts),
+            f"Bars: images of each class in training, validation and test. The largest class is "
+            f"{counts.sum(axis=1).idxmax()}, the smallest {counts.sum(axis=1).idxmin()}.",
+        ),
+        "sizes": _embed(
+            sizes_figure(sizes),
+            f"Histograms of widths ({sizes['width'].min()} to {sizes['width'].max()} pixels) and heights "
+            f"({sizes['height'].min()} to {sizes['height'].max()} pixels), and one against the other.",
+        ),
+        "tradeoff": _embed(
+            tradeoff_figure(facts.leaderboard),
+            f"Accuracy of {words.counted(len(facts.models), 'model')} against size and against training time; {best} "
+            "has the highest validation accuracy. The numbers are in the leaderboard.",
+        ),
+    }
+
+
+def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
+    """How training went, and the confusion matrix."""
+    epochs = words.counted(len(model.history), "epoch")
+    return (
+        _embed(
+            history_figure(model.history),
+            f"Training and validation accuracy, and loss, of {model.model_id} over {epochs}.",
+        ),
+        _embed(
+            confusion_figure(model.confusion),
+            f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each true class.",
+        ),
+    )
+
+
+def _formats(facts: ReportFacts) -> pd.DataFrame:
+    """Images by format (rows) and number of channels (columns)."""
+    images = facts.catalogue.images
+    return pd.crosstab(images["format"], images["channels"])
+
+
+def _sizes(images: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """The smallest, median, largest and most frequent width and height, in pixels."""
+    return {
+        side: {
+            "smallest": int(images[side].min()),
+            "median": int(images[side].median()),
+            "largest": int(images[side].max()),
+            "most frequent": int(images[side].mode().iloc[0]),
+            "different": int(images[side].nunique()),
+        }
+        for side in ("width", "height")
+    }
+
+
+def _samples(facts: ReportFacts) -> dict[str, list[Thumbnail]]:
+    """A few training images of each class, taken at even distances; of many classes only the first."""
+    classes = facts.splits.classes[:MOST_SAMPLES]
+    each = min(MOST_SAMPLES_PER_CLASS, MOST_SAMPLES // len(classes))
+    train = facts.splits.train
+    samples = {}
+    for name in classes:
+        relpaths = train.loc[train["category"] == name, "relpath"].sort_values()
+        chosen = relpaths.iloc[:: max(1, len(relpaths) // each)].head(each)
+        samples[name] = [
+            Thumbnail(_thumbnail(facts, "clean", relpath, f"An image of class {name}"), (), relpath)
+            for relpath in chosen
+        ]
+    return samples
+
+
+def _duplicates(facts: ReportFacts) -> list[list[Thumbnail]]:
+    """Groups of identical files, those with two classes first, then those in two parts."""
+    groups = facts.duplicate_groups.sort_values(["classes", "parts"], ascending=False, kind="stable")
+    shown = []
+    for group in groups.index[:MOST_DUPLICATE_GROUPS]:
+        rows = facts.duplicates[facts.duplicates["group"] == group].head(MOST_COPIES).to_dict("records")
+        shown.append([_copy(facts, row["relpath"], row["category"], row["split"]) for row in rows])
+    return shown
+
+
+def _copy(facts: ReportFacts, relpath: str, category: str, split: object) -> Thumbnail:
+    part = "not used" if pd.isna(split) else f"in {split}"  # type: ignore[call-overload]
+    picture = _thumbnail(facts, "raw", relpath, f"A file that occurs more than once, here as {category}")
+    return Thumbnail(picture, (category, part), relpath)
+
+
+def _mistakes(facts: ReportFacts) -> list[Thumbnail]:
+    """The chosen model's mistakes, the most confident first."""
+    rows = facts.mistakes.head(MOST_MISTAKES).to_dict("records")
+    return [
+        Thumbnail(
+            _thumbnail(
+                facts, "clean", row["relpath"], f"An image of {row['category']} taken for {row['predicted']}"
+            ),
+            (
+                f"labelled {row['category']}",
+                f"predicted {row['predicted']}, {words.percent(row['probability'])}",
+            ),
+            row["relpath"],
+        )
+        for row in rows
+    ]
+
+
+def _thumbnail(facts: ReportFacts, folder: str, relpath: str, alt: str) -> Picture:
+    try:
+        return Picture(_data_uri(facts.read_thumbnail(folder, relpath), "image/jpeg"), alt)
+    except (DecodeError, OSError):  # the folder may have changed since
+        return Picture("", alt)
+
+
+def _embed(figure: Figure, alt: str) -> Picture:
+    return Picture(_data_uri(png_bytes(figure), "image/png"), alt)
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"

@@ -1,0 +1,114 @@
+"""What the owner of a model should worry about: each worry is computed, and said only where it is true."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.words import counted, listing, percent
+
+# From here on a fact is worth a line on the first screen. They are judgements, not statistics.
+UNEVEN = 2.0  # times as many images in the largest class as in the smallest
+WIDE = 0.05  # width of the 95 % interval of the test accuracy
+OVERFITTED = 0.05  # training accuracy above validation accuracy
+WEAK = 0.05  # the weighted F1 score above the F1 score of the weakest class
+CONFIDENT = 0.9  # probability of a mistake
+
+
+@dataclass(frozen=True)
+class Worry:
+    """One thing to worry about: what it is, and what it means."""
+
+    headline: str
+    meaning: str
+
+
+def worries(facts: ReportFacts) -> list[Worry]:
+    """What is worth a reader's doubt, the gravest first: leaks, labels, the model, the measurement, the data."""
+    return [*_leaks(facts), *_model(facts), *_measurement(facts), *_folder(facts)]
+
+
+def _leaks(facts: ReportFacts) -> Iterator[Worry]:
+    groups = facts.duplicate_groups
+    crossing, mislabelled = int((groups["parts"] > 1).sum()), int((groups["classes"] > 1).sum())
+    if crossing:
+        yield Worry(
+            f"{counted(crossing, 'group')} of identical files {'lies' if crossing == 1 else 'lie'} in more than one part",
+            "A test image whose copy was trained on is no test: the accuracy may look better than it is.",
+        )
+    if mislabelled:
+        yield Worry(
+            f"{counted(mislabelled, 'group')} of identical files {'has' if mislabelled == 1 else 'have'} "
+            "more than one class",
+            "The same image cannot be both, so at least one of the labels is wrong.",
+        )
+    if len(groups):
+        copies = int(groups["images"].sum()) - len(groups)
+        yield Worry(
+            f"{counted(copies, 'image is an exact copy', 'images are exact copies')} of another",
+            "Copies count twice, in training and in every figure below. All are kept; delete those you do not want.",
+        )
+
+
+def _model(facts: ReportFacts) -> Iterator[Worry]:
+    result, report = facts.chosen.result, facts.chosen.class_report
+    largest = facts.splits.test["category"].value_counts()
+    if result["accuracy_low"] <= largest.iloc[0] / facts.test_images:
+        yield Worry(
+            "The model may be no better than a constant answer",
+            f"Always saying {largest.index[0]} would be right for "
+            f"{percent(largest.iloc[0] / facts.test_images)} of the test images.",
+        )
+    if result["acc_train"] - result["acc_val"] > OVERFITTED:
+        yield Worry(
+            f"It does better on images it has seen: {percent(result['acc_train'])} in training, "
+            f"{percent(result['acc_val'])} in validation",
+            "It has partly learnt these images by heart (overfitting). More images or stronger augmentation help.",
+        )
+    f1_scores = report.loc[list(facts.splits.classes), "f1-score"]
+    weakest = str(f1_scores.idxmin())
+    if report.loc["weighted avg", "f1-score"] - f1_scores.min() > WEAK:
+        yield Worry(
+            f"The weakest class is {weakest}: F1 score {percent(f1_scores.min())}",
+            f"All classes together have {percent(float(report.loc['weighted avg', 'f1-score']))}. "
+            f"Do not rely on the overall accuracy where {weakest} matters.",
+        )
+    confident = int((facts.mistakes["probability"] >= CONFIDENT).sum())
+    if confident:
+        yield Worry(
+            f"{confident:,} of {counted(len(facts.mistakes), 'mistake')} came with a probability of "
+            f"{percent(CONFIDENT, 0)} or more",
+            "A high probability is no guarantee. Look at these first: some may be wrong labels.",
+        )
+
+
+def _measurement(facts: ReportFacts) -> Iterator[Worry]:
+    result = facts.chosen.result
+    width = result["accuracy_high"] - result["accuracy_low"]
+    if width > WIDE:
+        yield Worry(
+            f"Only {counted(facts.test_images, 'test image')}, so the accuracy is known roughly",
+            f"Its 95 % interval is {100 * width:.1f} percentage points wide.",
+        )
+    rivals = [*facts.rivals["model_id"]]
+    if rivals:
+        yield Worry(
+            f"The test images alone do not tell {facts.chosen.model_id} from {listing(rivals)}",
+            "Their 95 % intervals overlap. If size or speed matters more to you, another of them is a fair choice.",
+        )
+
+
+def _folder(facts: ReportFacts) -> Iterator[Worry]:
+    sizes = facts.catalogue.by_class().sort_values()
+    ratio = sizes.iloc[-1] / sizes.iloc[0]
+    if ratio >= UNEVEN:
+        yield Worry(
+            f"Classes are uneven: {sizes.iloc[-1]:,} images of {sizes.index[-1]}, {sizes.iloc[0]:,} of {sizes.index[0]}",
+            f"That is {ratio:.1f} times as many. Accuracy says more about large classes than about small ones.",
+        )
+    reasons = facts.excluded["reason"].value_counts()
+    if len(reasons):
+        named = [f"{reason} ({number:,})" for reason, number in reasons.items()]
+        yield Worry(
+            f"{counted(len(facts.excluded), 'file or folder was', 'files or folders were')} left out",
+            f"Why: {listing(named)}. Every path is listed below.",
+        )
