@@ -19,17 +19,17 @@ from linnaeus.run import Run
 class Evaluation:
     """How good one run is.
 
-    `metrics`: its row of results.csv. `class_report` and `confusion` are of the test part (None where that is empty).
+    `metrics`: its row of results.csv. `class_report` and `confusion` are of the test part.
     """
 
     run: Run
     metrics: dict[str, Any]
-    class_report: pd.DataFrame | None
-    confusion: pd.DataFrame | None
+    class_report: pd.DataFrame
+    confusion: pd.DataFrame
 
-    def figure(self) -> Figure | None:
+    def figure(self) -> Figure:
         """The confusion matrix, counts and row shares."""
-        return None if self.confusion is None else confusion_figure(self.confusion)
+        return confusion_figure(self.confusion)
 
 
 @dataclass(frozen=True)

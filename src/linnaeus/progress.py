@@ -24,7 +24,13 @@ def silent(description: str, total: int) -> Iterator[Advance]:
 def bars(description: str, total: int) -> Iterator[Advance]:
     """A bar with the time gone and the time left, on standard error; it disappears when the work is done."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
 
     columns = (

@@ -1,15 +1,15 @@
 """The project folder: the only file that knows its layout, and which stages are finished.
 
-    pets-linnaeus/
-      project.json             the image folder, and the version that made this
-      catalogue.csv .parquet   a row an image          excluded.csv .parquet        what was left out, and why
-      clean/                   the normalised copy     clean.csv .parquet           its catalogue
-      clean-excluded.csv ...   lost while cleaning     splits.csv .parquet          the manifest
-      features/                activations of frozen trunks, by content
-      runs/<model_id>/         one folder a model (see run.py)
-      results.csv              a row a run             leaderboard.csv .parquet     ranked by validation
-      figures/                 pictures of the whole   report.html                  the report
-      stages/<stage>.json      what each finished stage was made from, and what it took
+pets-linnaeus/
+  project.json             the image folder, and the version that made this
+  catalogue.csv .parquet   a row an image          excluded.csv .parquet        what was left out, and why
+  clean/                   the normalised copy     clean.csv .parquet           its catalogue
+  clean-excluded.csv ...   lost while cleaning     splits.csv .parquet          the manifest
+  features/                activations of frozen trunks, by content
+  runs/<model_id>/         one folder a model (see run.py)
+  results.csv              a row a run             leaderboard.csv .parquet     ranked by validation
+  figures/                 pictures of the whole   report.html                  the report
+  stages/<stage>.json      what each finished stage was made from, and what it took
 """
 
 import sys

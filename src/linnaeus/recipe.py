@@ -90,7 +90,8 @@ class ScratchRecipe(Section):
     def _agree(self) -> Self:
         if len(self.pool_sizes) != len(self.conv_widths):
             raise ValueError(f"{len(self.conv_widths)} conv_widths but {len(self.pool_sizes)} pool_sizes")
-        return _check_dropouts(self)
+        _check_dropouts(self)
+        return self
 
 
 class TransferRecipe(Section):
@@ -122,17 +123,16 @@ class TransferRecipe(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        return _check_dropouts(self)
+        _check_dropouts(self)
+        return self
 
 
 ModelRecipe = Annotated[ScratchRecipe | TransferRecipe, Field(discriminator="kind")]
-Model = TypeVar("Model", ScratchRecipe, TransferRecipe)
 
 
-def _check_dropouts(model: Model) -> Model:
+def _check_dropouts(model: ScratchRecipe | TransferRecipe) -> None:
     if model.dropouts and len(model.dropouts) != len(model.dense_widths):
         raise ValueError(f"{len(model.dense_widths)} dense_widths but {len(model.dropouts)} dropouts")
-    return model
 
 
 class TrainingRecipe(Section):

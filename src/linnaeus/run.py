@@ -1,13 +1,13 @@
 """The run folder: one model, from its recipe to its predictions. The only file that knows its file names.
 
-    runs/<model_id>/
-      recipe.yaml                      what was asked
-      model.safetensors, model.json    the classifier (models/classifier.py); this folder is all that predicting needs
-      history.csv .png                 every epoch, those of the run it started from first
-      training.json                    the epoch that was kept, seconds, parameters, size
-      predictions-val.csv .parquet     a row an image; the same for test
-      report-test.csv, confusion-test.csv .png
-      metrics.json                     the row of results.csv
+runs/<model_id>/
+  recipe.yaml                      what was asked
+  model.safetensors, model.json    the classifier (models/classifier.py); this folder is all that predicting needs
+  history.csv .png                 every epoch, those of the run it started from first
+  training.json                    the epoch that was kept, seconds, parameters, size
+  predictions-val.csv .parquet     a row an image; the same for test
+  report-test.csv, confusion-test.csv .png
+  metrics.json                     the row of results.csv
 """
 
 from dataclasses import asdict, dataclass

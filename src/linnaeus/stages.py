@@ -35,8 +35,8 @@ from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project, now, open_project
 from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, load_recipe
-from linnaeus.report.gather import gather_facts
 from linnaeus.report.figures import confusion_figure, history_figure, save_figure, tradeoff_figure
+from linnaeus.report.gather import gather_facts
 from linnaeus.report.page import build_page
 from linnaeus.run import Run, log_result, read_results
 from linnaeus.training.record import continued_history, training_facts
@@ -76,9 +76,7 @@ def run(
         show(evaluation)
     show(comparison := compare(opened))
     page = report(opened, force=force, progress=progress)
-    outcome = Outcome(
-        opened, found, cleaned, splits, tuple(runs), tuple(evaluations), comparison, page, opened.costs()
-    )
+    outcome = Outcome(opened, found, cleaned, splits, tuple(runs), tuple(evaluations), comparison, page, opened.costs())
     show(outcome)
     return outcome
 
@@ -367,11 +365,8 @@ def _is_current(project: Project, model_id: str) -> bool:
     except ProjectError:
         return False
     splits, images = file_hash(project.splits), file_hash(project.clean_catalogue)
-    return (
-        trained["inputs"]["splits"] == evaluated["inputs"]["splits"] == splits
-        and trained["inputs"]["clean"] == images
-        and evaluated["inputs"]["trained"] == trained["key"]
-    )
+    is_trained_on = {"clean": images, "splits": splits}.items() <= trained["inputs"].items()
+    return bool(is_trained_on and evaluated["inputs"] == {"trained": trained["key"], "splits": splits})
 
 
 def _model_folder(model: AnyProject | Run) -> Path:

@@ -298,8 +298,6 @@ def test_a_map_that_is_none_is_refused_by_its_name(tmp_path: Path, name: str, co
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "a\\b", "a:b", "what?", "a\0b"])
-def test_a_class_name_that_cannot_be_a_folder_is_refused_before_any_image_is_read(
-    tmp_path: Path, name: str
-) -> None:
+def test_a_class_name_that_cannot_be_a_folder_is_refused_before_any_image_is_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match="cannot be a folder's name"):
         catalogue_folder(tmp_path / "none", {"cane": name})

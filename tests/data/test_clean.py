@@ -1,13 +1,13 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 from linnaeus.data.catalogue import catalogue_folder
 from linnaeus.data.clean import clean_images, clean_relpaths
+from linnaeus.data.decode import rgb_pixels
 from linnaeus.recipe import CleanRecipe
 
 SMALL = CleanRecipe(size=16)
@@ -27,7 +27,7 @@ def _images(root: Path, *relpaths: str) -> Path:
 
 
 def _greys(target: Path) -> list[int]:
-    return sorted(round(float(np.asarray(Image.open(path)).mean()) / 20) for path in target.rglob("*.jpg"))
+    return sorted(round(float(rgb_pixels(path.read_bytes()).mean()) / 20) for path in target.rglob("*.jpg"))
 
 
 def _clean(images: Path, target: Path, rename: dict[str, str] | None = None) -> pd.DataFrame:
@@ -40,8 +40,11 @@ def test_every_clean_image_is_an_rgb_jpeg_of_the_deck_s_size(tmp_path: Path) -> 
     images = _images(tmp_path / "raw", "cat/a.jpg", "cat/b.png", "dog/c.PNG")
     table = catalogue_folder(images, {}).images
     clean_images(table, images, tmp_path / "clean", CleanRecipe())
-    cleaned = [Image.open(path) for path in (tmp_path / "clean").rglob("*.jpg")]
-    assert [(image.format, image.mode, image.size) for image in cleaned] == [("JPEG", "RGB", (224, 224))] * 3
+    cleaned = []
+    for path in (tmp_path / "clean").rglob("*.jpg"):
+        with Image.open(path) as image:
+            cleaned.append((image.format, image.mode, image.size))
+    assert cleaned == [("JPEG", "RGB", (224, 224))] * 3
 
 
 def test_a_clean_image_lies_under_its_class_and_its_source_s_name(tmp_path: Path) -> None:
@@ -64,9 +67,7 @@ def test_a_clean_image_lies_under_its_class_and_its_source_s_name(tmp_path: Path
         (["cat/in/a.jpg", "cat/IN/a.jpg"], {}),
     ],
 )
-def test_names_that_meet_keep_every_image(
-    tmp_path: Path, relpaths: list[str], rename: dict[str, str]
-) -> None:
+def test_names_that_meet_keep_every_image(tmp_path: Path, relpaths: list[str], rename: dict[str, str]) -> None:
     images = _images(tmp_path / "raw", *relpaths)
     table = _clean(images, tmp_path / "clean", rename)
     assert _greys(tmp_path / "clean") == [*range(len(relpaths))]
@@ -75,9 +76,7 @@ def test_names_that_meet_keep_every_image(
 
 def test_a_name_does_not_depend_on_the_other_rows_unless_it_meets_one() -> None:
     alone = pd.DataFrame({"relpath": ["cat/a.png"], "category": ["cat"]})
-    more = pd.DataFrame(
-        {"relpath": ["cat/a.png", "cat/b.png", "dog/a.png"], "category": ["cat", "cat", "dog"]}
-    )
+    more = pd.DataFrame({"relpath": ["cat/a.png", "cat/b.png", "dog/a.png"], "category": ["cat", "cat", "dog"]})
     assert clean_relpaths(more)[0] == clean_relpaths(alone)[0] == "cat/a.jpg"
 
 
@@ -106,7 +105,5 @@ def test_cleaning_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     images = _images(tmp_path / "raw", "cat/a.jpg", "dog/b.png")
     for target in ("first", "second"):
         _clean(images, tmp_path / target)
-    first, second = (
-        [path.read_bytes() for path in sorted((tmp_path / t).rglob("*.jpg"))] for t in ("first", "second")
-    )
+    first, second = ([path.read_bytes() for path in sorted((tmp_path / t).rglob("*.jpg"))] for t in ("first", "second"))
     assert first == second

@@ -128,7 +128,7 @@ def test_an_even_floating_point_image_is_no_division_by_zero() -> None:
     assert _colours(_encoded(image, "TIFF")) == {BLACK}
 
 
-# How to store an upright picture so that the orientation turns it upright again. Source: EXIF 2.32, tag 0x0112.
+# How to store an upright picture so that the orientation turns it upright. Source: EXIF 2.32, tag 0x0112.
 STORED = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -236,9 +236,7 @@ def test_the_facts_are_those_of_the_stored_image(tmp_path: Path) -> None:
     assert (facts.bytes, facts.sha256) == (len(content), hashlib.sha256(content).hexdigest())
 
 
-@pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 1), ("L", 1), ("P", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)]
-)
+@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("L", 1), ("P", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
 def test_channels_are_counted_by_the_stored_mode(tmp_path: Path, mode: str, channels: int) -> None:
     facts = inspect(_written(tmp_path / "a.png", _encoded(Image.new(mode, (4, 4)))))
     assert (facts.mode, facts.channels) == (mode, channels)

@@ -1,11 +1,12 @@
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from linnaeus.data import sources as module
 from linnaeus.data.sources import RENAMES, download, find_sources, folder_state
-from linnaeus.errors import CatalogueError
+from linnaeus.errors import CatalogueError, MissingExtraError
 
 
 def _touch(root: Path, *relpaths: str) -> Path:
@@ -148,7 +149,7 @@ def test_a_folder_that_cannot_be_opened_is_listed(tmp_path: Path, monkeypatch: p
             raise PermissionError(13, "Permission denied")
         return scandir(folder)
 
-    monkeypatch.setattr(module.os, "scandir", guarded)
+    monkeypatch.setattr(os, "scandir", guarded)
     exclusions = find_sources(tmp_path)[1]
     assert [(e.relpath, e.reason, e.detail) for e in exclusions] == [
         ("cat/closed/", "cannot be opened", "Permission denied")
@@ -176,13 +177,11 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
         find_sources(tmp_path / name)
 
 
-def test_the_order_does_not_depend_on_that_of_the_file_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_order_does_not_depend_on_that_of_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _touch(tmp_path, *(f"{folder}/{name}.jpg" for folder in "dbca" for name in "xzy"))
     before = _found(tmp_path)
     scandir = os.scandir
-    monkeypatch.setattr(module.os, "scandir", lambda folder: [*scandir(folder)][::-1])
+    monkeypatch.setattr(os, "scandir", lambda folder: [*scandir(folder)][::-1])
     assert _found(tmp_path) == before
 
 
@@ -233,6 +232,22 @@ def test_the_built_in_names_are_the_ten_animals() -> None:
     }
 
 
-def test_an_unknown_public_set_is_refused_with_the_known_one() -> None:
-    with pytest.raises(CatalogueError, match="animals10"):
-        download("animals11")
+def test_a_public_set_that_cannot_be_fetched_says_where_to_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: str) -> str:
+        raise ConnectionError(f"403 for {handle}\nand a long trace")
+
+    monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=refuse))
+    with pytest.raises(CatalogueError, match=r"403 for .*\. Where .*kaggle\.com/datasets/.*linnaeus demo"):
+        download("animals10")
+
+
+def test_fetching_without_its_package_tells_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kagglehub", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'linnaeus\[kaggle\]'"):
+        download("animals10")
+
+
+def test_a_fetched_set_is_the_folder_with_the_classes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fetched = SimpleNamespace(dataset_download=lambda handle: str(tmp_path))
+    monkeypatch.setitem(sys.modules, "kagglehub", fetched)
+    assert download("animals10") == tmp_path / "raw-img"

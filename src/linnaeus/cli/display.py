@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict
 from functools import singledispatch
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -51,7 +50,7 @@ def show_predictions(table: pd.DataFrame, form: Literal["table", "csv", "json"])
         print(json.dumps([_prediction(row) for row in table.to_dict("records")], indent=2, ensure_ascii=False))
     else:
         shown = table.copy()
-        for column in [name for name in table if name.startswith("probability_")]:
+        for column in [name for name in table.columns if name.startswith("probability_")]:
             shown[column] = [f"{share:.1%}" if pd.notna(share) else "" for share in table[column]]
         Console().print(_table("Predictions", shown.fillna("")))
 
@@ -110,9 +109,7 @@ def _(result: Run) -> list[Table | str]:
 @tables.register
 def _(result: Evaluation) -> list[Table | str]:
     metrics = result.metrics
-    title = (
-        f"{result.run.model_id}: accuracy {metrics['accuracy']:.1%} on test, {metrics['acc_val']:.1%} on validation"
-    )
+    title = f"{result.run.model_id}: accuracy {metrics['accuracy']:.1%} on test, {metrics['acc_val']:.1%} on validation"
     return [_table(title, _rounded(result.class_report).reset_index())]
 
 
@@ -145,10 +142,7 @@ def _(result: ModelSummary) -> list[Table | str]:
 
 @tables.register
 def _(result: pd.DataFrame) -> list[Table | str]:
-    flat = _rounded(result)
-    if isinstance(flat.columns, pd.MultiIndex):
-        flat.columns = pd.Index([f"{model} {figure}".strip() for model, figure in flat.columns])
-    return [_table("", flat.reset_index() if flat.index.name else flat)]
+    return [_table("", _rounded(_flat(result)))]
 
 
 @tables.register
@@ -210,8 +204,7 @@ def _(result: ModelSummary) -> Any:
 
 @plain.register
 def _(result: pd.DataFrame) -> Any:
-    flat = result.reset_index() if result.index.name else result
-    flat.columns = pd.Index([" ".join(name).strip() if isinstance(name, tuple) else name for name in flat.columns])
+    flat = _flat(result)
     return json.loads(flat.to_json(orient="records"))
 
 
@@ -226,16 +219,26 @@ def _(result: Outcome) -> Any:
     }
 
 
-def _prediction(row: dict[str, Any]) -> dict[str, Any]:
+def _prediction(row: dict[Any, Any]) -> dict[str, Any]:
     places = [name.removeprefix("class_") for name in row if name.startswith("class_")]
     top = [{"class": row[f"class_{n}"], "probability": row[f"probability_{n}"]} for n in places]
     is_error = bool(row["error"])
     return {"path": row["path"], "error": row["error"] or None, "top": [] if is_error else top}
 
 
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its index, where that has a name, and its two-level headings as plain columns."""
+    flat = table.copy()
+    if isinstance(flat.columns, pd.MultiIndex):
+        flat.columns = pd.Index([f"{model} {figure}".strip() for model, figure in flat.columns])
+    return flat.reset_index() if flat.index.name else flat
+
+
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    shares = table.select_dtypes("float")
-    return table.assign(**{name: shares[name].map("{:.4g}".format) for name in shares})  # type: ignore[arg-type]
+    rounded = table.copy()
+    for name in table.select_dtypes("float").columns:
+        rounded[name] = [f"{value:.4g}" for value in table[name]]
+    return rounded
 
 
 def _table(title: str, rows: pd.DataFrame) -> Table:

@@ -31,7 +31,8 @@ Parameters = ParamSpec("Parameters")
 Images = Annotated[Path, typer.Argument(help="The image folder, one sub-folder per class.", show_default=False)]
 ProjectFolder = Annotated[Path, typer.Argument(help="The project folder.", show_default=False)]
 ProjectOption = Annotated[
-    Path | None, typer.Option("--project", "-p", help="The project folder [./IMAGES-linnaeus].", show_default=False)
+    Path | None,
+    typer.Option("--project", "-p", help="The project folder [./IMAGES-linnaeus].", show_default=False),
 ]
 Rename = Annotated[
     str | None,
@@ -114,7 +115,9 @@ def _recipes(names: Sequence[str], changes: Sequence[str]) -> list[Any]:
 @app.command(epilog="Example: linnaeus run pets/ --recipe lite0-dense256 --recipe conv4invto128-dense256-up")
 @_door
 def run(
-    images: Annotated[str, typer.Argument(help="The image folder, or 'animals10' to download that.", show_default=False)],
+    images: Annotated[
+        str, typer.Argument(help="The image folder, or 'animals10' to download that.", show_default=False)
+    ],
     project: ProjectOption = None,
     rename: Rename = None,
     recipe: RecipeNames = None,
@@ -252,7 +255,8 @@ def evaluate(
 def compare(
     project: ProjectFolder,
     models: Annotated[
-        list[str] | None, typer.Argument(help="Two runs, to see their reports side by side.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="Two runs, to see their reports side by side.", show_default=False),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -53,9 +53,7 @@ def colour_matrix(mean: Matrix, recipe: AugmentRecipe, random: np.random.Generat
     contrast = random.uniform(*recipe.contrast)
     saturation = random.uniform(*recipe.saturation)
     angle = random.uniform(-recipe.hue, recipe.hue) * 2 * math.pi
-    rotation = np.array(
-        [[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]]
-    )
+    rotation = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
     saturate = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), LUMA)
     turn = YIQ_TO_RGB @ rotation @ RGB_TO_YIQ @ saturate
     shift = (1 - contrast) * mean + brightness

@@ -16,10 +16,9 @@ def sample_to_n(table: pd.DataFrame, n: int) -> pd.DataFrame:
     random_state=42)`, which draws with replacement. The index is fresh. Raises RecipeError for n below 1."""
     if n < 1:
         raise RecipeError(f"cannot sample every class to {n} images")
-    parts = [
-        resample(rows, n_samples=n, random_state=DECK_SEED) for _, rows in table.groupby("category", sort=True)
-    ]
-    return pd.concat(parts, ignore_index=True)
+    parts = [resample(rows, n_samples=n, random_state=DECK_SEED) for _, rows in table.groupby("category", sort=True)]
+    sampled: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    return sampled
 
 
 def target_size(table: pd.DataFrame, balance: Balance) -> int | None:
@@ -46,4 +45,5 @@ def class_weights(train: pd.DataFrame, balance: Balance) -> NDArray[np.float32] 
     if balance != "class-weights":
         return None
     counts = train["label"].value_counts().sort_index().to_numpy()
-    return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+    weights: NDArray[np.float32] = (counts.sum() / (len(counts) * counts)).astype(np.float32)
+    return weights

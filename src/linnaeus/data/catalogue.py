@@ -14,7 +14,7 @@ from linnaeus.progress import Progress, silent
 from linnaeus.records import Exclusion
 from linnaeus.scale.cores import map_images
 
-COLUMNS = "relpath name format category width height mode channels label bytes sha256".split()
+COLUMNS = ["relpath", "name", "format", "category", "width", "height", "mode", "channels", "label", "bytes", "sha256"]
 EXCLUSION_COLUMNS = ["relpath", "reason", "detail"]
 
 
@@ -84,7 +84,7 @@ def rename_map(wish: str | Path | dict[str, str] | None) -> dict[str, str]:
             f"--rename {wish}: neither a built-in map ({', '.join(RENAMES)}) nor a readable .json or .csv: {error}"
         ) from None
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-        raise RecipeError(f"{path}: expected an object such as {{\"cane\": \"dog\"}}")
+        raise RecipeError(f'{path}: expected an object such as {{"cane": "dog"}}')
     return names
 
 

@@ -53,7 +53,9 @@ def clean_relpaths(table: pd.DataFrame) -> list[str]:
     Names that would meet (a.png and a.jpg, or two class folders renamed to one class) get a few digits of the hash
     of their source path. They also count as meeting where they differ in case or Unicode form only, as on macOS.
     """
-    plain = [_plain_relpath(row) for row in table.to_dict("records")]
+    class_depth = 2 if "given_split" in table else 1
+    pairs = zip(table["relpath"], table["category"], strict=True)
+    plain = [_plain_relpath(relpath, category, class_depth) for relpath, category in pairs]
     uses = Counter(_folded(relpath) for relpath in plain)
     paths = []
     for relpath, source in zip(plain, table["relpath"], strict=True):
@@ -65,11 +67,9 @@ def clean_relpaths(table: pd.DataFrame) -> list[str]:
     return paths
 
 
-def _plain_relpath(row: dict[str, object]) -> str:
-    source = PurePosixPath(str(row["relpath"]))
-    class_depth = 1 if pd.isna(row.get("given_split")) else 2
-    below_class = source.parts[class_depth:-1]
-    return str(PurePosixPath(str(row["category"]), *below_class, f"{source.stem}.jpg"))
+def _plain_relpath(relpath: str, category: str, class_depth: int) -> str:
+    source = PurePosixPath(relpath)
+    return str(PurePosixPath(category, *source.parts[class_depth:-1], f"{source.stem}.jpg"))
 
 
 def _folded(relpath: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -154,7 +154,7 @@ def resized(pixels: Pixels, side: int) -> Pixels:
 
 
 def preprocessed(pixels_bhwc: Pixels, preprocess: Preprocessing | None) -> torch.Tensor:
-    """uint8 images (batch, height, width, 3) as the float32 (batch, 3, height, width) a model takes, channels last."""
+    """float32 images (batch, 3, height, width), channels last, from uint8 ones (batch, height, width, 3)."""
     images = torch.from_numpy(pixels_bhwc).permute(0, 3, 1, 2).to(torch.float32).div_(255)
     if preprocess is None:
         return images
@@ -162,5 +162,6 @@ def preprocessed(pixels_bhwc: Pixels, preprocess: Preprocessing | None) -> torch
     return images.sub_(mean).div_(std)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
+    """The batch that `__getitems__` has made already."""
     return batch

@@ -19,8 +19,10 @@ from linnaeus.recipe import CleanRecipe
 Pixels = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff "
-    ".webp".split()
+    (
+        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+    )
 )
 MAX_FILE_BYTES = 1 << 30
 MAX_PIXELS = 100_000_000  # a larger image is taken for a decompression bomb
@@ -135,7 +137,7 @@ def thumbnail_jpeg(path: Path, side: int) -> bytes:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """A 16-bit, 32-bit or floating grey image scaled to 8 bits, never clipped to white."""
     values: NDArray[Any] = np.asarray(image, dtype=np.float64)
-    if image.mode.startswith("I;16") or (image.mode == "I" and 0 <= values.min() and values.max() < 65536):
+    if image.mode.startswith("I;16") or (image.mode == "I" and values.min() >= 0 and values.max() < 65536):
         scaled = values / 257
     else:
         low, high = float(values.min()), float(values.max())

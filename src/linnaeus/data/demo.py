@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-NAMES = "zero one two three four five six seven eight nine".split()
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SIDE = 96
 UPSIDE_DOWN = 3  # the EXIF orientation of a camera held upside down
 ORIENTATION = 0x0112
@@ -54,7 +54,7 @@ def _plant_mess(folder: Path) -> dict[str, int]:
     wrong = [(first["one"][-1], "seven"), (first["eight"][-1], "three"), (first["nine"][-1], "four")]
     for path, other in wrong:
         path.rename(folder / other / path.name)
-    kinds = "alpha grey palette CMYK rotated truncated text hidden".split()
+    kinds = ["alpha", "grey", "palette", "CMYK", "rotated", "truncated", "text", "hidden"]
     return dict.fromkeys(kinds, 1) | {
         "empty class": 1,
         "duplicates": len(duplicates),

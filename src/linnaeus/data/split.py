@@ -97,9 +97,7 @@ def _complete_given(table: pd.DataFrame, recipe: SplitRecipe) -> dict[Part, pd.D
 
 def _stratified(table: pd.DataFrame, share: Fraction, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     try:
-        larger, smaller = train_test_split(
-            table, stratify=table["category"], test_size=float(share), random_state=seed
-        )
+        larger, smaller = train_test_split(table, stratify=table["category"], test_size=float(share), random_state=seed)
     except ValueError as error:
         counts = table["category"].value_counts()
         raise SplitError(

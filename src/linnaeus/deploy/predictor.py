@@ -63,7 +63,7 @@ def _expand(item: str) -> Iterator[Path]:
     elif path.exists() or not glob.has_magic(item):
         yield path
     else:
-        matches = sorted(glob.glob(item, recursive=True))
+        matches = sorted(glob.glob(item, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
         if not matches:
             raise PredictionError(f"nothing matches {item}")
         yield from (Path(match) for match in matches if Path(match).is_file())

@@ -27,7 +27,12 @@ def scores(labels: Labels, predicted: Labels) -> Scores:
 def class_report(labels: Labels, predicted: Labels, classes: Sequence[str]) -> pd.DataFrame:
     """Per class (rows): precision, recall, f1-score, support; then macro and weighted averages."""
     report = classification_report(
-        labels, predicted, labels=range(len(classes)), target_names=list(classes), output_dict=True, zero_division=0
+        labels,
+        predicted,
+        labels=range(len(classes)),
+        target_names=list(classes),
+        output_dict=True,
+        zero_division=0,
     )
     rows = {name: row for name, row in report.items() if isinstance(row, dict) and name != "micro avg"}
     table = pd.DataFrame(rows).T.rename_axis("class")

@@ -145,9 +145,7 @@ def _live_values(nodes: list[fx.Node]) -> list[list[fx.Node]]:
     places = {node: place for place, node in enumerate(nodes)}
     last_use = {node: max((places[user] for user in node.users), default=-1) for node in nodes}
     computed = [node for node in nodes if node.op != "get_attr"]
-    return [
-        [node for node in computed if places[node] < place <= last_use[node]] for place in range(len(nodes))
-    ]
+    return [[node for node in computed if places[node] < place <= last_use[node]] for place in range(len(nodes))]
 
 
 def _part(backbone: nn.Module, nodes: list[fx.Node], carried: fx.Node, *, is_trunk: bool) -> fx.GraphModule:

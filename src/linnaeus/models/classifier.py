@@ -34,6 +34,7 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The logits of a batch."""
         logits: torch.Tensor = self.head(self.body(inputs))
         return logits
 
@@ -87,12 +88,11 @@ def build_classifier(
             preprocessing = scratch_preprocessing(clean.size)
         else:
             body = build_backbone(model, pretrained=pretrained)
-            features = int(body.num_features)  # type: ignore[call-overload]  # every timm model has it
+            features = int(body.num_features)  # type: ignore[arg-type]  # every timm model has it
             preprocessing = backbone_preprocessing(body, model.input_size)
         head = build_head(features, model.dense_widths, model.dropouts, len(classes))
     classifier = Classifier(body, head, ClassifierFacts(model, tuple(classes), clean, preprocessing))
-    classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-    return classifier.eval()  # type: ignore[return-value]  # eval returns self
+    return classifier.to(memory_format=torch.channels_last).eval()
 
 
 def freeze(classifier: Classifier) -> None:

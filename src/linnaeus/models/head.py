@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 
-def build_head(
-    inputs: int, dense_widths: Sequence[int], dropouts: Sequence[float], classes: int
-) -> nn.Sequential:
+def build_head(inputs: int, dense_widths: Sequence[int], dropouts: Sequence[float], classes: int) -> nn.Sequential:
     """Dense layers with ReLU (and dropout where it is above 0), then one of `classes` logits.
 
     Takes (batch, inputs), gives (batch, classes). Weights start as in Keras, Glorot uniform and zero biases.

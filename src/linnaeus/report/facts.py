@@ -15,8 +15,8 @@ from linnaeus.records import StageCost
 class ModelFacts:
     """One model.
 
-    `result`: its row of the leaderboard. `history`: a row an epoch, its parent's first (see history_figure), empty
-    for a model that was never trained. `class_report` and `confusion`: on the test part, from evaluation.metrics.
+    `result`: its row of the leaderboard. `history`: a row an epoch, its parent's first (see history_figure),
+    empty for a model that was never trained. `class_report` and `confusion`: of the test part.
     """
 
     model_id: str
@@ -31,13 +31,13 @@ class ModelFacts:
 class ReportFacts:
     """One project.
 
-    `catalogue`: of the raw folder. `duplicates`: the catalogue's duplicates (relpath, category, group) with `split`,
-    the part that the clean copy of each lies in, missing where it has none. `clean_excluded`: what could not be
-    cleaned, as the catalogue's exclusions. `models`: in the leaderboard's order, so that the first is the chosen one.
-    `predictions`: of the chosen model on the test part: relpath (of the clean copy), category, predicted (class
-    names), probability (of the predicted class). `read_thumbnail`: a small JPEG's bytes, from "raw" or "clean" and a
-    relpath in there. `usage`: how to use the chosen model, code by heading. `commands`: what reproduces the project.
-    `settings`: what else a reader needs to know for that, text by name.
+    `catalogue`: of the raw folder. `duplicates`: the catalogue's duplicates (relpath, category, group) with
+    `split`, the part that the clean copy of each lies in, missing where it has none. `clean_excluded`: what could
+    not be cleaned (relpath, reason, detail). `models`: in the leaderboard's order; the first is the chosen one.
+    `predictions`: the chosen model's on the test part: relpath (of the clean copy), category, predicted (class
+    names), probability (of the predicted class). `read_thumbnail`: a small JPEG's bytes, from "raw" or "clean"
+    and a relpath in there. `usage`: how to use the chosen model, code by heading. `commands`: what reproduces the
+    project. `settings`: what else a reader needs for that, text by name.
     """
 
     title: str
@@ -78,9 +78,7 @@ class ReportFacts:
     def duplicate_groups(self) -> pd.DataFrame:
         """A row for each group of identical files: images, classes and parts, how many of each it spans."""
         groups = self.duplicates.groupby("group")
-        return groups.agg(
-            images=("relpath", "size"), classes=("category", "nunique"), parts=("split", "nunique")
-        )
+        return groups.agg(images=("relpath", "size"), classes=("category", "nunique"), parts=("split", "nunique"))
 
     @property
     def test_images(self) -> int:
@@ -95,4 +93,4 @@ class ReportFacts:
         overlap = (others["accuracy_high"] >= first["accuracy_low"]) & (
             others["accuracy_low"] <= first["accuracy_high"]
         )
-        return others[overlap]
+        return others.loc[overlap]

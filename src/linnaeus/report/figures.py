@@ -51,9 +51,7 @@ def history_figure(history: pd.DataFrame) -> Figure:
     figure, (above, below) = _panels(2, height=5.6)
     for axes, name in ((above, "accuracy"), (below, "loss")):
         axes.plot(history["epoch"], history[name], "o-", color=BLUE, ms=3, lw=1.6, label="training")
-        axes.plot(
-            history["epoch"], history[f"val_{name}"], "s-", color=ORANGE, ms=3, lw=1.6, label="validation"
-        )
+        axes.plot(history["epoch"], history[f"val_{name}"], "s-", color=ORANGE, ms=3, lw=1.6, label="validation")
         axes.set_title(name.capitalize(), loc="left", fontsize=11, color=INK)
         axes.set_xlabel("epoch", color=GREY, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
@@ -72,7 +70,7 @@ def history_figure(history: pd.DataFrame) -> Figure:
 
 
 def confusion_figure(counts: pd.DataFrame) -> Figure:
-    """Images by true class (rows) and predicted class (columns): as counts, and as shares of each row in per cent.
+    """Images by true class (rows) and predicted class (columns): counts, and shares of each row in per cent.
 
     Up to 10 classes have a number in every cell; with many classes only some of the names are written.
     """
@@ -117,9 +115,7 @@ def class_counts_figure(counts: pd.DataFrame) -> Figure:
     axes.grid(visible=False, axis="y")
     if len(ordered) <= MOST_LABELS:
         for place, total in zip(places, totals, strict=True):
-            axes.annotate(
-                f"{total:,}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=8
-            )
+            axes.annotate(f"{total:,}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
         axes.set_xlim(right=float(totals.max()) * 1.12)
     figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -207,7 +203,7 @@ def _write(figure: Figure, target: Path | io.BytesIO) -> None:
         text.set_fontfamily(fonts)
         text.set_parse_math(False)  # a class may be called "$5$"
     with warnings.catch_warnings():
-        # A name in a script that no installed font has is drawn as boxes; the tables beside it have it in full.
+        # Letters that no installed font has are drawn as boxes; the tables beside the figure have them.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(target, dpi=DPI, format="png", facecolor="white")
 
@@ -270,9 +266,7 @@ def _name_axis(axis: Any, names: Sequence[str] | pd.Index, rotation: int = 0) ->
     step = -(-len(names) // MOST_LABELS)
     shown = range(0, len(names), step)
     size = 9 if len(names) <= MOST_ANNOTATED * 2 else 7
-    axis.set_ticks(
-        [*shown], [_short(str(names[place]), 18) for place in shown], fontsize=size, rotation=rotation
-    )
+    axis.set_ticks([*shown], [_short(str(names[place]), 18) for place in shown], fontsize=size, rotation=rotation)
 
 
 def _log_scale(axis: Any, low: float, high: float) -> None:
@@ -295,9 +289,7 @@ def _name_points(axes: Axes, names: pd.Series, x: NDArray[np.float64], y: NDArra
     wanted = (y - low) / (high - low)
     for name, place, point in zip(names, _spread(wanted), zip(x, y, strict=True), strict=True):
         tie = {"arrowstyle": "-", "color": "#a8a8a8", "lw": 0.6, "shrinkA": 1, "shrinkB": 4}
-        label = axes.annotate(
-            _short(name, 26), point, (1.04, place), textcoords="axes fraction", arrowprops=tie
-        )
+        label = axes.annotate(_short(name, 26), point, (1.04, place), textcoords="axes fraction", arrowprops=tie)
         label.set(fontsize=7.5, color=INK, va="center", annotation_clip=False)
 
 

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -53,7 +54,7 @@ def _duplicates_in_parts(catalogue: Catalogue, cleaned: pd.DataFrame, splits: Sp
     return duplicates.assign(split=duplicates["relpath"].map(part_of_raw))
 
 
-def _model(run: Run, row: dict[str, float]) -> ModelFacts:
+def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
     return ModelFacts(
         model_id=run.model_id,
         description=describe(run.recipe),

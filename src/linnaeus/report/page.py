@@ -3,6 +3,7 @@
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -12,6 +13,7 @@ from linnaeus.errors import DecodeError
 from linnaeus.report import words
 from linnaeus.report.facts import ModelFacts, ReportFacts
 from linnaeus.report.figures import (
+    PART_NAMES,
     class_counts_figure,
     confusion_figure,
     history_figure,
@@ -91,8 +93,8 @@ def _figures(facts: ReportFacts) -> dict[str, Picture]:
         ),
         "tradeoff": _embed(
             tradeoff_figure(facts.leaderboard),
-            f"Accuracy of {words.counted(len(facts.models), 'model')} against size and against training time; {best} "
-            "has the highest validation accuracy. The numbers are in the leaderboard.",
+            f"Accuracy of {words.counted(len(facts.models), 'model')} against size and against training time. "
+            f"{best} has the highest validation accuracy. The numbers are in the leaderboard.",
         ),
     }
 
@@ -107,7 +109,7 @@ def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
         ),
         _embed(
             confusion_figure(model.confusion),
-            f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each true class.",
+            f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each class.",
         ),
     )
 
@@ -158,8 +160,8 @@ def _duplicates(facts: ReportFacts) -> list[list[Thumbnail]]:
     return shown
 
 
-def _copy(facts: ReportFacts, relpath: str, category: str, split: object) -> Thumbnail:
-    part = "not used" if pd.isna(split) else f"in {split}"  # type: ignore[call-overload]
+def _copy(facts: ReportFacts, relpath: str, category: str, split: Any) -> Thumbnail:
+    part = "not used" if pd.isna(split) else f"in {PART_NAMES[split]}"
     picture = _thumbnail(facts, "raw", relpath, f"A file that occurs more than once, here as {category}")
     return Thumbnail(picture, (category, part), relpath)
 
@@ -169,9 +171,7 @@ def _mistakes(facts: ReportFacts) -> list[Thumbnail]:
     rows = facts.mistakes.head(MOST_MISTAKES).to_dict("records")
     return [
         Thumbnail(
-            _thumbnail(
-                facts, "clean", row["relpath"], f"An image of {row['category']} taken for {row['predicted']}"
-            ),
+            _thumbnail(facts, "clean", row["relpath"], f"An image of {row['category']} taken for {row['predicted']}"),
             (
                 f"labelled {row['category']}",
                 f"predicted {row['predicted']}, {words.percent(row['probability'])}",

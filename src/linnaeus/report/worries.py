@@ -23,7 +23,7 @@ class Worry:
 
 
 def worries(facts: ReportFacts) -> list[Worry]:
-    """What is worth a reader's doubt, the gravest first: leaks, labels, the model, the measurement, the data."""
+    """What is worth a reader's doubt, the gravest first: leaks, the model, the measurement, the folder."""
     return [*_leaks(facts), *_model(facts), *_measurement(facts), *_folder(facts)]
 
 
@@ -32,12 +32,13 @@ def _leaks(facts: ReportFacts) -> Iterator[Worry]:
     crossing, mislabelled = int((groups["parts"] > 1).sum()), int((groups["classes"] > 1).sum())
     if crossing:
         yield Worry(
-            f"{counted(crossing, 'group')} of identical files {'lies' if crossing == 1 else 'lie'} in more than one part",
+            f"{counted(crossing, 'group of identical files lies', 'groups of identical files lie')} "
+            "in more than one part",
             "A test image whose copy was trained on is no test: the accuracy may look better than it is.",
         )
     if mislabelled:
         yield Worry(
-            f"{counted(mislabelled, 'group')} of identical files {'has' if mislabelled == 1 else 'have'} "
+            f"{counted(mislabelled, 'group of identical files has', 'groups of identical files have')} "
             "more than one class",
             "The same image cannot be both, so at least one of the labels is wrong.",
         )
@@ -45,7 +46,7 @@ def _leaks(facts: ReportFacts) -> Iterator[Worry]:
         copies = int(groups["images"].sum()) - len(groups)
         yield Worry(
             f"{counted(copies, 'image is an exact copy', 'images are exact copies')} of another",
-            "Copies count twice, in training and in every figure below. All are kept; delete those you do not want.",
+            "Copies count twice, in training and in every figure below. All are kept; delete what you do not want.",
         )
 
 
@@ -62,14 +63,17 @@ def _model(facts: ReportFacts) -> Iterator[Worry]:
         yield Worry(
             f"It does better on images it has seen: {percent(result['acc_train'])} in training, "
             f"{percent(result['acc_val'])} in validation",
-            "It has partly learnt these images by heart (overfitting). More images or stronger augmentation help.",
+            "It has partly learnt these by heart (overfitting). More images or stronger augmentation may help.",
         )
-    f1_scores = report.loc[list(facts.splits.classes), "f1-score"]
+    f1_scores, together = (
+        report["f1-score"].loc[[*facts.splits.classes]],
+        report["f1-score"].loc["weighted avg"],
+    )
     weakest = str(f1_scores.idxmin())
-    if report.loc["weighted avg", "f1-score"] - f1_scores.min() > WEAK:
+    if together - f1_scores.min() > WEAK:
         yield Worry(
             f"The weakest class is {weakest}: F1 score {percent(f1_scores.min())}",
-            f"All classes together have {percent(float(report.loc['weighted avg', 'f1-score']))}. "
+            f"All classes together have {percent(together)}. "
             f"Do not rely on the overall accuracy where {weakest} matters.",
         )
     confident = int((facts.mistakes["probability"] >= CONFIDENT).sum())
@@ -93,7 +97,7 @@ def _measurement(facts: ReportFacts) -> Iterator[Worry]:
     if rivals:
         yield Worry(
             f"The test images alone do not tell {facts.chosen.model_id} from {listing(rivals)}",
-            "Their 95 % intervals overlap. If size or speed matters more to you, another of them is a fair choice.",
+            "Their 95 % intervals overlap. Where size or speed matters, another of them is a fair choice.",
         )
 
 
@@ -102,8 +106,9 @@ def _folder(facts: ReportFacts) -> Iterator[Worry]:
     ratio = sizes.iloc[-1] / sizes.iloc[0]
     if ratio >= UNEVEN:
         yield Worry(
-            f"Classes are uneven: {sizes.iloc[-1]:,} images of {sizes.index[-1]}, {sizes.iloc[0]:,} of {sizes.index[0]}",
-            f"That is {ratio:.1f} times as many. Accuracy says more about large classes than about small ones.",
+            f"Classes are uneven: {sizes.iloc[-1]:,} images of {sizes.index[-1]}, {sizes.iloc[0]:,} of "
+            f"{sizes.index[0]}",
+            f"That is {ratio:.1f} times as many. Accuracy says more about large classes than small ones.",
         )
     reasons = facts.excluded["reason"].value_counts()
     if len(reasons):
