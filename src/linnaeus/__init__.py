@@ -33,6 +33,13 @@ if TYPE_CHECKING:
         transfer_recipe,
     )
     from linnaeus.records import Preprocessing
+    from linnaeus.report.figures import (
+        class_counts_figure,
+        confusion_figure,
+        history_figure,
+        sizes_figure,
+        tradeoff_figure,
+    )
     from linnaeus.run import Run
     from linnaeus.stages import (
         catalogue,
@@ -65,6 +72,9 @@ _HOMES = {
         *("TrainingRecipe", "TransferRecipe", "load_plan", "load_recipe", "transfer_recipe"),
     ),
     "linnaeus.records": ("Preprocessing",),
+    "linnaeus.report.figures": (
+        *("class_counts_figure", "confusion_figure", "history_figure", "sizes_figure", "tradeoff_figure"),
+    ),
     "linnaeus.run": ("Run",),
     "linnaeus.stages": (
         *("catalogue", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
@@ -99,11 +109,14 @@ __all__ = [
     "bars",
     "build_classifier",
     "catalogue",
+    "class_counts_figure",
     "class_weights",
     "clean",
     "compare",
+    "confusion_figure",
     "demo",
     "evaluate",
+    "history_figure",
     "load_classifier",
     "load_plan",
     "load_recipe",
@@ -116,8 +129,10 @@ __all__ = [
     "sample_to_n",
     "side_by_side",
     "silent",
+    "sizes_figure",
     "split",
     "split_table",
+    "tradeoff_figure",
     "train",
     "transfer_recipe",
 ]

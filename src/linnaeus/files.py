@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,13 @@ import pandas as pd
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes the name `path` only once the block has ended well."""
+    """A temporary path beside `path` to write to; it takes the name `path` only once the block has ended well.
+
+    A killed process leaves the temporary file behind; the next one that writes `path` takes it over.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays, since pandas and matplotlib choose the format by it.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield partial
         partial.replace(path)

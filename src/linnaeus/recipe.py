@@ -181,6 +181,12 @@ class Recipe(Section):
         return checked(Recipe, content, where=f"{self.name} changed")
 
 
+def default_recipes() -> tuple[Recipe, ...]:
+    """The deck's best CNN from scratch for a few epochs; Lite0 with a frozen backbone; the same fine-tuned."""
+    scratch = load_recipe("conv4invto128-dense256-up").changed({"training.epochs": 8})
+    return scratch, load_recipe("lite0-dense256"), load_recipe("lite0-dense256-finetune")
+
+
 class Plan(Section):
     """The main job: which names the classes get, how images are cleaned and split, and which models are trained.
 
@@ -190,13 +196,7 @@ class Plan(Section):
     rename: Literal["animals10"] | dict[str, str] | None = None
     clean: CleanRecipe = CleanRecipe()
     split: SplitRecipe = SplitRecipe()
-    recipes: tuple[Recipe, ...] = Field(default_factory=lambda: default_recipes(), min_length=1)
-
-
-def default_recipes() -> tuple[Recipe, ...]:
-    """The deck's best CNN from scratch for a few epochs; Lite0 with a frozen backbone; the same fine-tuned."""
-    scratch = load_recipe("conv4invto128-dense256-up").changed({"training.epochs": 8})
-    return scratch, load_recipe("lite0-dense256"), load_recipe("lite0-dense256-finetune")
+    recipes: tuple[Recipe, ...] = Field(default_factory=default_recipes, min_length=1)
 
 
 def transfer_recipe(backbone: str, head: str = "dense256") -> Recipe:

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from linnaeus.data.catalogue import catalogue_folder
-from linnaeus.data.clean import clean_images, clean_relpaths
+from linnaeus.data.clean import clean_catalogue, clean_images, clean_relpaths
 from linnaeus.data.decode import rgb_pixels
 from linnaeus.recipe import CleanRecipe
 
@@ -107,3 +107,37 @@ def test_cleaning_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         _clean(images, tmp_path / target)
     first, second = ([path.read_bytes() for path in sorted((tmp_path / t).rglob("*.jpg"))] for t in ("first", "second"))
     assert first == second
+
+
+def test_the_clean_catalogue_leads_every_image_back_to_its_source(tmp_path: Path) -> None:
+    images = _images(tmp_path / "raw", "gatto/b.png", "gatto/a.jpg", "gatto/a.png", "cane/c.jpg")
+    table = _clean(images, tmp_path / "clean", {"gatto": "cat", "cane": "dog"})
+    cleaned = clean_catalogue(table, tmp_path / "clean").images
+    assert [*cleaned["relpath"]] == sorted(cleaned["relpath"])
+    assert sorted(cleaned["source"]) == sorted(table["relpath"])
+    assert dict(zip(cleaned["source"], cleaned["category"], strict=True)) == dict(
+        zip(table["relpath"], table["category"], strict=True)
+    )
+    assert {*zip(cleaned["width"], cleaned["height"], cleaned["mode"], cleaned["format"], strict=True)} == {
+        (16, 16, "RGB", "jpg")
+    }
+    for relpath, source in zip(cleaned["relpath"], cleaned["source"], strict=True):
+        before, after = (
+            rgb_pixels((images / source).read_bytes()),
+            rgb_pixels((tmp_path / "clean" / relpath).read_bytes()),
+        )
+        assert abs(before.mean() - after.mean()) < 4
+
+
+def test_the_clean_catalogue_keeps_the_parts_that_were_given(tmp_path: Path) -> None:
+    images = _images(tmp_path / "raw", "train/cat/a.jpg", "val/cat/a.jpg", "test/cat/b.jpg")
+    table = _clean(images, tmp_path / "clean")
+    cleaned = clean_catalogue(table, tmp_path / "clean").images
+    assert [source.split("/")[0] for source in cleaned["source"]] == [*cleaned["given_split"]]
+
+
+def test_the_clean_catalogue_leaves_out_what_could_not_be_cleaned(tmp_path: Path) -> None:
+    images = _images(tmp_path / "raw", "cat/a.jpg", "cat/b.jpg")
+    table = _clean(images, tmp_path / "clean")
+    (tmp_path / "clean" / "cat" / "a.jpg").unlink()
+    assert [*clean_catalogue(table, tmp_path / "clean").images["source"]] == ["cat/b.jpg"]

@@ -1,5 +1,7 @@
+import contextlib
 import hashlib
 import io
+import struct
 import zlib
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,20 @@ def test_a_dark_sixteen_bit_image_stays_dark() -> None:
     assert _colours(_encoded(image)) == {(10, 10, 10)}
 
 
+@pytest.mark.xfail(strict=True, reason="the transparent value is lost with the 16 bits")
+def test_a_sixteen_bit_png_s_transparent_value_becomes_white() -> None:
+    image = Image.fromarray(np.array([[0, 65535], [25700, 0]], dtype=np.uint16))
+    assert rgb_pixels(_encoded(image, transparency=0))[..., 0].tolist() == [[255, 255], [100, 255]]
+
+
+@pytest.mark.xfail(strict=True, reason="one NaN makes the whole image black")
+def test_a_floating_point_image_with_gaps_keeps_what_it_has() -> None:
+    values = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    values[0, 0] = np.nan
+    pixels = rgb_pixels(_encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    assert pixels[3, 3] > pixels[2, 0] > pixels[0, 1]
+
+
 def test_a_floating_point_image_is_stretched_to_its_own_range() -> None:
     image = Image.fromarray(np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4))
     pixels = rgb_pixels(_encoded(image, "TIFF"))[..., 0].reshape(-1)
@@ -150,6 +166,21 @@ def test_a_photograph_is_turned_upright_as_its_camera_says(orientation: int) -> 
     exif[0x0112] = orientation
     pixels = rgb_pixels(_encoded(stored, "PNG", exif=exif))
     np.testing.assert_array_equal(pixels, np.asarray(upright))
+
+
+def _exif_with_words_for_a_width() -> bytes:
+    """Orientation 6, and an ImageWidth (tag 0x0100) of type ASCII where a number belongs."""
+    orientation = struct.pack(">HHIHxx", 0x0112, 3, 1, 6)
+    width = struct.pack(">HHI4s", 0x0100, 2, 2, b"ab")
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + width + orientation + bytes(4)
+
+
+@pytest.mark.xfail(strict=True, reason="ImageOps.exif_transpose raises struct.error on it")
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_damaged_exif_does_not_end_the_stage() -> None:
+    content = _encoded(_noise(12, 20), "JPEG", exif=_exif_with_words_for_a_width())
+    with contextlib.suppress(DecodeError):
+        assert rgb_pixels(content).shape[2] == 3
 
 
 def test_a_truncated_jpeg_is_refused_as_unreadable() -> None:

@@ -6,6 +6,7 @@ from functools import singledispatch
 from typing import Any, Literal
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -16,18 +17,8 @@ from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.run import Run
 
 MOST_ROWS = 10
-LEADERBOARD_HEADINGS = {
-    "rank": "rank",
-    "model_id": "model",
-    "acc_val": "validation",
-    "accuracy": "test",
-    "interval": "95 % interval",
-    "f1_score": "F1",
-    "parameters": "parameters",
-    "size_mb": "MiB",
-    "train_seconds": "train s",
-    "predict_ms_per_image": "ms/image",
-}
+
+Part = Table | str
 
 
 def show(result: object) -> None:
@@ -52,34 +43,35 @@ def show_predictions(table: pd.DataFrame, form: Literal["table", "csv", "json"])
         shown = table.copy()
         for column in [name for name in table.columns if name.startswith("probability_")]:
             shown[column] = [f"{share:.1%}" if pd.notna(share) else "" for share in table[column]]
-        Console().print(_table("Predictions", shown.fillna("")))
+        Console().print(_table(shown.fillna("")))
 
 
 @singledispatch
-def tables(result: object) -> list[Table | str]:
+def tables(result: object) -> list[Part]:
     """What to print of a result."""
     return [str(result)]
 
 
 @tables.register
-def _(result: Catalogue) -> list[Table | str]:
+def _(result: Catalogue) -> list[Part]:
     if "source" in result.images:
         side = result.images["width"].iloc[0]
         lost = f"; {len(result.excluded)} could not be read any more" if len(result.excluded) else ""
         return [f"Cleaned {len(result.images):,} images to RGB {side} x {side} JPEG{lost}."]
-    shown: list[Table | str] = [
-        _table(f"{len(result.images):,} images of {len(result.classes)} classes", result.by_class().reset_index()),
-        _table("Formats", result.by_format()),
+    shown: list[Part] = [
+        f"[bold]{len(result.images):,} images of {len(result.classes)} classes[/bold]",
+        _table(result.by_class().reset_index()),
+        _table(result.by_format()),
+        *(_most_common(side, result.sizes(side)) for side in ("width", "height")),
     ]
-    for side in ("width", "height"):
-        sizes = result.sizes(side)
-        title = f"{side}: {len(sizes)} distinct, most common"
-        shown.append(_table(title, sizes.head(3).reset_index()))
     if len(result.excluded):
-        shown.append(_table(f"Left out: {len(result.excluded)}", result.by_reason().reset_index()))
-        shown.append(_table("Which", result.excluded.head(MOST_ROWS)))
-        if len(result.excluded) > MOST_ROWS:
-            shown.append(f"... and {len(result.excluded) - MOST_ROWS} more, all in excluded.csv.")
+        shown += [
+            f"[bold]Left out: {len(result.excluded)}[/bold]",
+            _table(result.by_reason().reset_index()),
+            _table(result.excluded.head(MOST_ROWS)),
+        ]
+    if len(result.excluded) > MOST_ROWS:
+        shown.append(f"... and {len(result.excluded) - MOST_ROWS} more, all in excluded.csv.")
     duplicates = result.duplicates()
     if len(duplicates):
         shown.append(f"{len(duplicates)} images in {duplicates['group'].nunique()} groups have the very same bytes.")
@@ -87,14 +79,14 @@ def _(result: Catalogue) -> list[Table | str]:
 
 
 @tables.register
-def _(result: Splits) -> list[Table | str]:
+def _(result: Splits) -> list[Part]:
     counts = result.counts()
     counts.loc["all"] = counts.sum()
-    return [_table("Splits", counts.rename_axis("class").reset_index())]
+    return ["[bold]Splits[/bold]", _table(counts.rename_axis("class").reset_index())]
 
 
 @tables.register
-def _(result: Run) -> list[Table | str]:
+def _(result: Run) -> list[Part]:
     facts, history = result.training, result.history
     if history.empty:
         return [f"{result.model_id}: not trained, 0 epochs."]
@@ -107,53 +99,58 @@ def _(result: Run) -> list[Table | str]:
 
 
 @tables.register
-def _(result: Evaluation) -> list[Table | str]:
+def _(result: Evaluation) -> list[Part]:
     metrics = result.metrics
-    title = f"{result.run.model_id}: accuracy {metrics['accuracy']:.1%} on test, {metrics['acc_val']:.1%} on validation"
-    return [_table(title, _rounded(result.class_report).reset_index())]
+    title = f"{result.run.model_id}: {metrics['accuracy']:.1%} of test right, {metrics['acc_val']:.1%} of validation"
+    return [f"[bold]{title}[/bold]", _table(_rounded(result.class_report).reset_index())]
 
 
 @tables.register
-def _(result: Comparison) -> list[Table | str]:
-    table = result.table.copy()
-    lows, highs = table["accuracy_low"], table["accuracy_high"]
-    table["interval"] = [f"{low:.1%} to {high:.1%}" for low, high in zip(lows, highs, strict=True)]
-    for column in ("acc_val", "accuracy", "f1_score"):
-        table[column] = [f"{share:.1%}" for share in table[column]]
-    table["parameters"] = [f"{count:,}" for count in table["parameters"]]
-    for column in ("size_mb", "train_seconds", "predict_ms_per_image"):
-        table[column] = [f"{value:.1f}" for value in table[column]]
-    ranked = table[list(LEADERBOARD_HEADINGS)].rename(columns=LEADERBOARD_HEADINGS)
-    shown: list[Table | str] = [_table("Leaderboard, ranked by validation", ranked)]
+def _(result: Comparison) -> list[Part]:
+    rows = [
+        {
+            "#": str(row["rank"]),
+            "model": row["model_id"],
+            "val": f"{row['acc_val']:.1%}",
+            "test (95 % interval)": _with_interval(row),
+            "params": f"{row['parameters'] / 1e6:.2f} M",
+            "train s": f"{row['train_seconds']:.0f}",
+            "ms/image": f"{row['predict_ms_per_image']:.1f}",
+        }
+        for row in result.table.to_dict("records")
+    ]
+    shown: list[Part] = ["[bold]Leaderboard, ranked by accuracy on validation[/bold]", _table(pd.DataFrame(rows))]
     if result.stale:
         shown.append(f"Left out, since they are of other splits (train them again): {', '.join(result.stale)}.")
     return shown
 
 
 @tables.register
-def _(result: ModelSummary) -> list[Table | str]:
+def _(result: ModelSummary) -> list[Part]:
     layers = result.layers.assign(parameters=[f"{count:,}" for count in result.layers["parameters"]])
     return [
-        _table(result.name, layers),
+        f"[bold]{result.name}[/bold]",
+        _table(layers),
         f"Total params: {result.total:,} ({result.total * 4 / 2**20:.2f} MiB)\n"
         f"Trainable params: {result.trainable:,}\nNon-trainable params: {result.non_trainable:,}",
     ]
 
 
 @tables.register
-def _(result: pd.DataFrame) -> list[Table | str]:
-    return [_table("", _rounded(_flat(result)))]
+def _(result: pd.DataFrame) -> list[Part]:
+    return [_table(_rounded(_flat(result)))]
 
 
 @tables.register
-def _(result: Outcome) -> list[Table | str]:
+def _(result: Outcome) -> list[Part]:
     rows = [
         {"stage": cost.stage, "seconds": f"{cost.seconds:.1f}", "peak MiB": f"{cost.peak_memory_mib:,.0f}"}
         for cost in result.costs
     ]
     project = result.project.root
     return [
-        _table("What it took", pd.DataFrame(rows)),
+        "[bold]What it took[/bold]",
+        _table(pd.DataFrame(rows)),
         f"Chosen by validation: [bold]{result.comparison.chosen}[/bold]\n"
         f"Use it:  linnaeus predict {project} IMAGES\n"
         f"Report:  [bold]{result.report}[/bold]",
@@ -241,12 +238,22 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return rounded
 
 
-def _table(title: str, rows: pd.DataFrame) -> Table:
-    """A rich table; numbers and percentages to the right."""
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+def _with_interval(row: dict[Any, Any]) -> str:
+    low, high = (100 * row[name] for name in ("accuracy_low", "accuracy_high"))
+    return f"{row['accuracy']:.1%} ({low:.1f} to {high:.1f})"
+
+
+def _most_common(side: str, sizes: pd.Series) -> str:
+    first = ", ".join(f"{pixels} ({count:,} times)" for pixels, count in sizes.head(3).items())
+    return f"{side}: {len(sizes)} distinct, most common {first}"
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    """A rich table, text to the left and numbers to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows.columns:
-        is_text = all(isinstance(value, str) and not value[:1].isdigit() for value in rows[name])
-        table.add_column(str(name), justify="left" if is_text else "right", overflow="fold")
+        is_number = all(str(value)[:1].isdigit() for value in rows[name])
+        table.add_column(str(name), justify="right" if is_number else "left", overflow="fold")
     for values in rows.itertuples(index=False):
         table.add_row(*(str(value) for value in values))
     return table

@@ -134,7 +134,9 @@ class TensorTable(Dataset[Batch]):
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
         chosen = [draw.row for draw in draws]
-        return torch.from_numpy(self.inputs[self.rows[chosen]]), self.labels[chosen]
+        inputs = torch.from_numpy(self.inputs[self.rows[chosen]])
+        is_spatial = inputs.ndim == 4
+        return inputs.contiguous(memory_format=torch.channels_last) if is_spatial else inputs, self.labels[chosen]
 
     def loader(self, batch_size: int) -> DataLoader[Batch]:
         """Batches (inputs, labels), in another order each epoch where shuffled."""

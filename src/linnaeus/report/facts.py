@@ -88,9 +88,6 @@ class ReportFacts:
     @property
     def rivals(self) -> pd.DataFrame:
         """The leaderboard's other models whose 95 % interval on the test part overlaps the chosen one's."""
-        first = self.leaderboard.iloc[0]
+        low, high = self.leaderboard[["accuracy_low", "accuracy_high"]].iloc[0]
         others = self.leaderboard.iloc[1:]
-        overlap = (others["accuracy_high"] >= first["accuracy_low"]) & (
-            others["accuracy_low"] <= first["accuracy_high"]
-        )
-        return others.loc[overlap]
+        return others.loc[others["accuracy_high"].ge(low) & others["accuracy_low"].le(high)]

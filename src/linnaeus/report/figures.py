@@ -4,6 +4,7 @@ All are narrow, with panels on top of each other, so that their text stays reada
 """
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
+from PIL import Image
 
 from linnaeus.files import write_with
 from linnaeus.records import PARTS
@@ -31,6 +34,18 @@ PART_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 MOST_ANNOTATED = 10  # classes whose confusion cells still have room for a number
 MOST_LABELS = 34  # labels that fit on one axis
+
+# On the title's line, at the right, outside of the drawing.
+_LEGEND_RIGHT: dict[str, Any] = {
+    "loc": "lower right",
+    "bbox_to_anchor": (1, 1),
+    "ncols": 3,
+    "frameon": False,
+    "fontsize": 8,
+    "columnspacing": 1.0,
+    "handlelength": 1.4,
+    "borderaxespad": 0.2,
+}
 
 # DejaVu, which comes with matplotlib, lacks Chinese, Japanese and Korean.
 _WANTED_FONTS = (
@@ -48,24 +63,25 @@ def history_figure(history: pd.DataFrame) -> Figure:
 
     `history`: epoch, loss, accuracy, val_loss, val_accuracy and model_id, a row an epoch; it may be empty.
     """
-    figure, (above, below) = _panels(2, height=5.6)
+    figure, (above, below) = _panels(2, height=6.2)
     for axes, name in ((above, "accuracy"), (below, "loss")):
         axes.plot(history["epoch"], history[name], "o-", color=BLUE, ms=3, lw=1.6, label="training")
         axes.plot(history["epoch"], history[f"val_{name}"], "s-", color=ORANGE, ms=3, lw=1.6, label="validation")
-        axes.set_title(name.capitalize(), loc="left", fontsize=11, color=INK)
-        axes.set_xlabel("epoch", color=GREY, fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        _title(axes, name.capitalize(), "epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         if history.empty:
             axes.text(0.5, 0.5, "never trained: no epochs", transform=axes.transAxes, ha="center", color=GREY)
             axes.set(xticks=[], yticks=[])
     if not history.empty:
-        above.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        above.set_ylim(top=min(1.02, above.get_ylim()[1]))
-        below.set_ylim(bottom=0)
+        above.yaxis.set_major_formatter(PercentFormatter(1))
+        above.set_ylim(0, 1.03)
+        below.set_ylim(0, 1.1 * float(history[["loss", "val_loss"]].to_numpy(dtype=float).max()))
+        for axes in (above, below):
+            axes.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
         _mark_lowest_loss(below, history)
         _mark_hand_overs((above, below), history)
-        above.legend(**_legend_below(above))
-        below.legend(**_legend_below(below))
+        above.legend(**_LEGEND_RIGHT)
+        below.legend(**_LEGEND_RIGHT)
     return figure
 
 
@@ -77,22 +93,22 @@ def confusion_figure(counts: pd.DataFrame) -> Figure:
     sums = counts.sum(axis=1).to_numpy()[:, None]
     values = counts.to_numpy(dtype=float)
     shares = 100 * values / np.maximum(sums, 1)
-    figure, panels = _panels(2, height=9.2)
+    figure, panels = _panels(2, height=9.6)
     titles = ("Images", "Share of the true class, %")
     for axes, numbers, title in zip(panels, (values, shares), titles, strict=True):
         # The square root makes rare mistakes visible beside a full diagonal.
         norm = PowerNorm(0.5, 0, max(float(numbers.max()), 1))
         picture = axes.imshow(numbers, cmap="Blues", norm=norm, interpolation="nearest")
-        axes.set_title(title, loc="left", fontsize=11, color=INK)
-        axes.set_xlabel("predicted", color=GREY, fontsize=9)
-        axes.set_ylabel("true", color=GREY, fontsize=9)
+        _title(axes, title, "predicted", "true")
         _name_axis(axes.xaxis, counts.columns, rotation=90)
         _name_axis(axes.yaxis, counts.index)
         axes.grid(visible=False)
         if len(counts) <= MOST_ANNOTATED:
             _write_cells(axes, numbers)
         else:
-            figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.03).outline.set_visible(False)  # type: ignore[operator]
+            figure.colorbar(
+                picture, ax=axes, fraction=0.046, pad=0.03, ticks=MaxNLocator(6, integer=True)
+            ).outline.set_visible(False)
     return figure
 
 
@@ -111,6 +127,7 @@ def class_counts_figure(counts: pd.DataFrame) -> Figure:
         left += widths
     _name_axis(axes.yaxis, ordered.index)
     axes.set_ylim(-0.6, len(ordered) - 0.4)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_xlabel("images", color=GREY, fontsize=9)
     axes.grid(visible=False, axis="y")
     if len(ordered) <= MOST_LABELS:
@@ -127,26 +144,23 @@ def sizes_figure(images: pd.DataFrame) -> Figure:
     `images`: columns width and height, a row an image.
     """
     sides = images[["width", "height"]].to_numpy()
-    low, high = float(sides.min()), float(sides.max())
-    bins = np.geomspace(low * 0.9, high * 1.1, 40)
+    low, high = float(sides.min()) / 1.1, float(sides.max()) * 1.1
+    bins = np.geomspace(low, high, 40).tolist()
     figure, (above, below) = _panels(2, height=7.4)
     for name, colour in (("width", BLUE), ("height", ORANGE)):
         above.hist(images[name], bins=bins, histtype="stepfilled", color=colour, alpha=0.3)
         above.hist(images[name], bins=bins, histtype="step", color=colour, lw=1.4, label=name)
-    above.set_title("How often each side occurs", loc="left", fontsize=11, color=INK)
-    above.set_xlabel("pixels", color=GREY, fontsize=9)
-    above.set_ylabel("images", color=GREY, fontsize=9)
-    above.legend(**_legend_below(above))
+    _title(above, "How often each side occurs", "pixels", "images")
+    above.legend(**_LEGEND_RIGHT)
     pairs = images.groupby(["width", "height"]).size().reset_index(name="count")
     areas = 8 + 150 * pairs["count"] / pairs["count"].max()
-    below.plot([low * 0.9, high * 1.1], [low * 0.9, high * 1.1], ":", color=GREY, lw=1, label="square")
+    below.plot([low, high], [low, high], ":", color=GREY, lw=1, label="square")
     below.scatter(pairs["width"], pairs["height"], s=areas, color=BLUE, alpha=0.4, lw=0)
-    below.set_title("Width and height (a larger dot: more images)", loc="left", fontsize=11, color=INK)
-    below.set_xlabel("width, pixels", color=GREY, fontsize=9)
-    below.set_ylabel("height, pixels", color=GREY, fontsize=9)
+    _title(below, "Width and height (a larger dot: more images)", "width, pixels", "height, pixels")
     below.legend(loc="upper left", frameon=False, fontsize=9)
     for axis in (above.xaxis, below.xaxis, below.yaxis):
-        _log_scale(axis, low * 0.9, high * 1.1)
+        _log_scale(axis, low, high)
+    _log_scale(above.yaxis, 0.9, 2 * len(images))  # one common size must not hide the rare ones
     return figure
 
 
@@ -156,46 +170,37 @@ def tradeoff_figure(leaderboard: pd.DataFrame) -> Figure:
     Validation accuracy is the full mark; test accuracy with its 95 % interval is the faint one.
     """
     figure, panels = _panels(2, height=2 * (1.0 + max(2.4, 0.15 * len(leaderboard))))
-    columns = (("size_mb", "size, MiB"), ("train_seconds", "training time, seconds"))
+    columns = (("size_mb", "Size", "MiB"), ("train_seconds", "Training time", "seconds"))
     validation, test = leaderboard["acc_val"], leaderboard["accuracy"]
     errors = [test - leaderboard["accuracy_low"], leaderboard["accuracy_high"] - test]
-    for axes, (column, title) in zip(panels, columns, strict=True):
-        sizes = leaderboard[column].fillna(0)
-        axes.errorbar(
-            sizes,
-            test,
-            errors,
-            fmt="D",
-            ms=4,
-            lw=1.2,
-            color=GREEN,
-            alpha=0.4,
-            label="test, with 95 % interval",
-        )
-        axes.plot(sizes, validation, "o", ms=6.5, color=BLUE, label="validation")
-        axes.set_title(f"Accuracy and {title}", loc="left", fontsize=11, color=INK)
-        axes.set_xlabel(title, color=GREY, fontsize=9)
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        _log_scale(axes.xaxis, float(sizes.min()) * 0.7, float(sizes.max()) * 1.4)
+    faint: dict[str, Any] = {"fmt": "D", "ms": 4, "lw": 1.2, "color": GREEN, "alpha": 0.45}
+    for axes, (column, title, unit) in zip(panels, columns, strict=True):
+        costs = leaderboard[column].fillna(0)
+        axes.errorbar(costs, test, errors, label="test, with its 95 % interval", **faint)
+        axes.plot(costs, validation, "o", ms=6.5, color=BLUE, label="validation")
+        _title(axes, title, unit, "accuracy")
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _log_scale(axes.xaxis, float(costs.min()) / 1.5, max(float(costs.max()), 1) * 1.5)
         axes.margins(y=0.08)
-        _name_points(axes, leaderboard["model_id"], sizes.to_numpy(), validation.to_numpy())
-        axes.legend(**_legend_below(axes))
+        _name_points(axes, leaderboard["model_id"], costs.to_numpy(), validation.to_numpy())
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG at 144 dots an inch."""
+    """The figure as a PNG at 144 dots an inch, with at most 128 colours so that a page holds many."""
     buffer = io.BytesIO()
-    _write(figure, buffer)
+    _draw(figure).save(buffer, "PNG", optimize=True, dpi=(DPI, DPI))
     return buffer.getvalue()
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG, whole or not at all, at 144 dots an inch."""
-    write_with(path, lambda partial: _write(figure, partial))
+    write_with(path, lambda partial: partial.write_bytes(png_bytes(figure)))
 
 
-def _write(figure: Figure, target: Path | io.BytesIO) -> None:
+def _draw(figure: Figure) -> Image.Image:
     installed = set(font_manager.get_font_names())
     fonts = [name for name in _WANTED_FONTS if name in installed]
     for text in figure.findobj(Text):
@@ -205,12 +210,15 @@ def _write(figure: Figure, target: Path | io.BytesIO) -> None:
     with warnings.catch_warnings():
         # Letters that no installed font has are drawn as boxes; the tables beside the figure have them.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(target, dpi=DPI, format="png", facecolor="white")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    return Image.fromarray(pixels).convert("RGB").quantize(128)
 
 
 def _panels(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     """An empty figure and its panels, from top to bottom, with light grids and no frames."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06, hspace=0.04)  # type: ignore[union-attr, call-arg]
     panels = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
     for axes in panels:
@@ -222,23 +230,15 @@ def _panels(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def _legend_below(axes: Axes) -> dict[str, Any]:
-    """Settings of a legend on the title's line at the right, outside of the drawing."""
-    return {
-        "loc": "lower right",
-        "bbox_to_anchor": (1, 1),
-        "ncols": 3,
-        "frameon": False,
-        "fontsize": 8,
-        "columnspacing": 1.0,
-        "handlelength": 1.4,
-        "borderaxespad": 0.2,
-    }
+def _title(axes: Axes, title: str, x: str, y: str = "") -> None:
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(x, color=GREY, fontsize=9)
+    axes.set_ylabel(y, color=GREY, fontsize=9)
 
 
 def _mark_lowest_loss(axes: Axes, history: pd.DataFrame) -> None:
-    lowest = history.loc[history["val_loss"].idxmin()]
-    ring = {"ms": 10, "mfc": "none", "color": VERMILLION, "mew": 1.4}
+    lowest = history.iloc[int(history["val_loss"].to_numpy(dtype=float).argmin())]
+    ring: dict[str, Any] = {"ms": 10, "mfc": "none", "color": VERMILLION, "mew": 1.4}
     axes.plot([lowest["epoch"]], [lowest["val_loss"]], "o", label="lowest", **ring)
 
 
@@ -248,17 +248,23 @@ def _mark_hand_overs(panels: Sequence[Axes], history: pd.DataFrame) -> None:
     for epoch, name in zip(starts["epoch"], starts["model_id"], strict=True):
         for axes in panels:
             axes.axvline(epoch - 0.5, color=GREY, ls=":", lw=1.2)
-            label = axes.text(epoch - 0.5, 0.5, _short(f"{name} goes on", 34), rotation=90, fontsize=7.5)
-            label.set(transform=axes.get_xaxis_transform(), ha="center", va="center", color=GREY)
-            label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1})
+        # Low in the upper panel, where accuracy leaves room.
+        place: dict[str, Any] = {
+            "xytext": (3, 4),
+            "textcoords": "offset points",
+            "xycoords": panels[0].get_xaxis_transform(),
+        }
+        label = panels[0].annotate(f"{_short(name, 24)} goes on", (epoch - 0.5, 0), **place)
+        label.set(rotation=90, fontsize=7, color=GREY, ha="left", va="bottom")
 
 
 def _write_cells(axes: Axes, numbers: NDArray[np.float64]) -> None:
     dark = numbers > numbers.max() * 0.35
     for (row, column), number in np.ndenumerate(numbers):
         colour = "white" if dark[row, column] else (INK if number else "#b0b0b0")
-        size = 8 if number < 10_000 else 6
-        axes.text(column, row, f"{number:.0f}", ha="center", va="center", color=colour, fontsize=size)
+        size = 8 if number < 1000 else 7 if number < 10_000 else 6
+        cell = axes.text(column, row, f"{number:.0f}", ha="center", va="center", color=colour, fontsize=size)
+        cell.set_in_layout(False)  # measuring a hundred of them takes longer than drawing the rest
 
 
 def _name_axis(axis: Any, names: Sequence[str] | pd.Index, rotation: int = 0) -> None:
@@ -272,14 +278,22 @@ def _name_axis(axis: Any, names: Sequence[str] | pd.Index, rotation: int = 0) ->
 def _log_scale(axis: Any, low: float, high: float) -> None:
     """A logarithmic axis with plain numbers; where zero must be shown, it is linear below one."""
     axes, letter = axis.axes, axis.axis_name
-    scale = {"value": "log"} if low > 0 else {"value": "symlog", "linthresh": 1}
-    axes.set(**{f"{letter}lim": (low, high if high > low else low + 1)})
+    scale: dict[str, Any] = {"value": "log"} if low > 0 else {"value": "symlog", "linthresh": 1}
     getattr(axes, f"set_{letter}scale")(**scale)
-    steps = [mantissa * 10.0**power for power in range(-3, 9) for mantissa in (1, 2, 5)]
-    inside = [step for step in ([0.0] if low <= 0 else []) + steps if low <= step <= high]
-    axis.set_ticks(inside[:: -(-len(inside) // 7)] if inside else [low])
+    axes.set(**{f"{letter}lim": (low if low > 0 else -0.3, high)})
+    axis.set_ticks(_log_ticks(low, high) if low > 0 else [0.0, *_log_ticks(1, high)])
     axis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.6g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """At most seven round numbers between two limits; where there is none, their geometric mean."""
+    for mantissas in ((1,), (1, 2, 5), (1, 2, 3, 4, 5, 6, 8)):
+        steps = [mantissa * 10.0**power for power in range(-3, 10) for mantissa in mantissas]
+        inside = [step for step in steps if low <= step <= high]
+        if len(inside) >= 3:
+            break
+    return inside[:: -(-len(inside) // 7)] if inside else [math.sqrt(low * high)]
 
 
 def _name_points(axes: Axes, names: pd.Series, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
@@ -288,15 +302,16 @@ def _name_points(axes: Axes, names: pd.Series, x: NDArray[np.float64], y: NDArra
     axes.set_ylim(low, high)
     wanted = (y - low) / (high - low)
     for name, place, point in zip(names, _spread(wanted), zip(x, y, strict=True), strict=True):
-        tie = {"arrowstyle": "-", "color": "#a8a8a8", "lw": 0.6, "shrinkA": 1, "shrinkB": 4}
-        label = axes.annotate(_short(name, 26), point, (1.04, place), textcoords="axes fraction", arrowprops=tie)
-        label.set(fontsize=7.5, color=INK, va="center", annotation_clip=False)
+        tie = {"arrowstyle": "-", "color": "#a8a8a8", "lw": 0.6, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+        label = axes.annotate(_short(name, 30), point, (1.04, place), textcoords="axes fraction", arrowprops=tie)
+        label.set(fontsize=7, color=INK, va="center", annotation_clip=False)
 
 
 def _spread(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     """Places between 0 and 1, in the wanted order and near the wanted places, that keep an even distance."""
     gap = min(0.06, 1 / max(len(wanted) - 1, 1))
-    order = np.argsort(wanted, kind="stable")
+    order = np.argsort(wanted[::-1], kind="stable")  # of equal ones the first, which ranks higher, stays on top
+    order = len(wanted) - 1 - order
     places = wanted[order]
     for place in range(1, len(places)):
         places[place] = max(places[place], places[place - 1] + gap)

@@ -67,7 +67,7 @@ def build_page(facts: ReportFacts) -> str:
         worries=worries(facts),
         formats=_formats(facts),
         sizes=_sizes(facts.catalogue.images),
-        exclusions=dict([*facts.excluded.groupby("reason")]),
+        exclusions=_exclusions(facts.excluded),
         samples=_samples(facts),
         duplicates=_duplicates(facts),
         mistakes=_mistakes(facts),
@@ -132,6 +132,11 @@ def _sizes(images: pd.DataFrame) -> dict[str, dict[str, int]]:
         }
         for side in ("width", "height")
     }
+
+
+def _exclusions(excluded: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The exclusions for each reason, the most frequent reason first."""
+    return {str(reason): excluded[excluded["reason"] == reason] for reason in excluded["reason"].value_counts().index}
 
 
 def _samples(facts: ReportFacts) -> dict[str, list[Thumbnail]]:

@@ -2,7 +2,7 @@
 
 import math
 
-MISSING = "–"
+MISSING = "\u2013"  # an en dash
 NARROW_SPACE = "\u202f"
 
 

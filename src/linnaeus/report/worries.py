@@ -65,16 +65,14 @@ def _model(facts: ReportFacts) -> Iterator[Worry]:
             f"{percent(result['acc_val'])} in validation",
             "It has partly learnt these by heart (overfitting). More images or stronger augmentation may help.",
         )
-    f1_scores, together = (
-        report["f1-score"].loc[[*facts.splits.classes]],
-        report["f1-score"].loc["weighted avg"],
-    )
-    weakest = str(f1_scores.idxmin())
+    together = report["f1-score"].loc["weighted avg"]
+    f1_scores = report["f1-score"].loc[[*facts.splits.classes]]
+    weakest = [str(name) for name in f1_scores.index[f1_scores == f1_scores.min()]]
     if together - f1_scores.min() > WEAK:
         yield Worry(
-            f"The weakest class is {weakest}: F1 score {percent(f1_scores.min())}",
-            f"All classes together have {percent(together)}. "
-            f"Do not rely on the overall accuracy where {weakest} matters.",
+            f"The weakest {'class is' if len(weakest) == 1 else 'classes are'} {listing(weakest)}: "
+            f"F1 score {percent(f1_scores.min())}",
+            f"All together have {percent(together)}: the overall accuracy hides what is weak.",
         )
     confident = int((facts.mistakes["probability"] >= CONFIDENT).sum())
     if confident:

@@ -1,0 +1,57 @@
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from linnaeus.evaluation.inference import predict_probabilities, run_module
+
+
+class _Same(nn.Module):
+    """Logits that are the input."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs
+
+
+def test_probabilities_are_the_softmax_in_the_order_of_the_batches() -> None:
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    found = predict_probabilities(_Same(), [logits[:2], logits[2:]])
+    np.testing.assert_allclose(found, logits.softmax(dim=1).numpy(), rtol=1e-5)
+
+
+def test_probabilities_of_huge_logits_do_not_overflow() -> None:
+    found = predict_probabilities(_Same(), [torch.tensor([[1e4, 0.0], [-1e4, 0.0], [0.0, 0.0]])])
+    np.testing.assert_allclose(found, np.array([[1, 0], [0, 1], [0.5, 0.5]]))
+
+
+def test_a_module_runs_in_evaluation_mode_and_in_32_bits() -> None:
+    dropout = nn.Dropout(0.9).train()
+    (output,) = run_module(dropout, [torch.ones(4, 100, dtype=torch.float64)])
+    assert (output == 1).all()
+    assert output.dtype == np.float32
+
+
+def test_no_gradients_are_kept() -> None:
+    layer = nn.Linear(2, 2)
+    [*run_module(layer, [torch.ones(1, 2)])]
+    assert layer.weight.grad is None
+
+
+def test_the_bar_advances_by_images() -> None:
+    steps: list[int] = []
+    predict_probabilities(_Same(), [torch.zeros(4, 2), torch.zeros(1, 2)], steps.append)
+    assert steps == [4, 1]
+
+
+def test_batches_are_taken_one_at_a_time() -> None:
+    taken: list[int] = []
+
+    def batches() -> Iterator[torch.Tensor]:
+        for number in range(3):
+            taken.append(number)
+            yield torch.zeros(1, 1)
+
+    outputs = run_module(_Same(), batches())
+    next(outputs)
+    assert taken == [0]

@@ -1,0 +1,50 @@
+import threading
+import time
+
+import pytest
+
+from linnaeus.scale import cores
+from linnaeus.scale.cores import core_count, map_images
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert core_count() >= 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 500])
+def test_outcomes_come_in_the_order_of_the_items(count: int) -> None:
+    def slow_first(number: int) -> int:
+        time.sleep(0.001 * (number % 3 == 0))
+        return number * number
+
+    assert [*map_images(slow_first, range(count))] == [number * number for number in range(count)]
+
+
+def test_every_item_advances_the_bar_by_one() -> None:
+    steps: list[int] = []
+    assert len([*map_images(str, range(200), steps.append)]) == 200
+    assert steps == [1] * 200
+
+
+def test_an_error_reaches_the_reader() -> None:
+    def fail(number: int) -> int:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        [*map_images(fail, [1])]
+
+
+def test_the_work_runs_only_a_few_chunks_ahead_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "CHUNK", 4)
+    done: list[int] = []
+    outcomes = map_images(done.append, range(1000))
+    next(outcomes)
+    time.sleep(0.05)
+    assert len(done) <= 4 * core_count()
+    outcomes.close()  # type: ignore[attr-defined]
+
+
+def test_all_cores_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "core_count", lambda: 2)
+    both_there = threading.Barrier(2, timeout=10)
+    assert [*map_images(lambda _: both_there.wait() >= 0, range(4))] == [True] * 4
