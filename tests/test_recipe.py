@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from linnaeus.errors import RecipeError
-from linnaeus.models.backbone import ALIASES
+from linnaeus.networks.backbone import ALIASES
 from linnaeus.recipe import (
     HEADS,
     RECIPE_FOLDER,

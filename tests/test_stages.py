@@ -39,7 +39,13 @@ def tiny_recipe(name: str, **changes: object) -> Recipe:
     return checked(Recipe, content | changes, where=name)
 
 
-TRANSFER = {"kind": "transfer", "backbone": "test_efficientnet", "weights": "random", "input_size": 32, "dense_widths": [8]}
+TRANSFER = {
+    "kind": "transfer",
+    "backbone": "test_efficientnet",
+    "weights": "random",
+    "input_size": 32,
+    "dense_widths": [8],
+}
 PLAN = Plan(
     clean=CleanRecipe(size=32),
     recipes=(

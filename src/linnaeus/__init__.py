@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from linnaeus.data.split import Splits, split_table
     from linnaeus.errors import LinnaeusError
     from linnaeus.evaluation.comparison import side_by_side
-    from linnaeus.models.classifier import Classifier, build_classifier, load_classifier
-    from linnaeus.models.summary import ModelSummary
+    from linnaeus.networks.classifier import Classifier, build_classifier, load_classifier
+    from linnaeus.networks.summary import ModelSummary
     from linnaeus.outcomes import Comparison, Evaluation, Outcome
     from linnaeus.progress import bars, silent
     from linnaeus.project import Project, open_project
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
         transfer_recipe,
     )
     from linnaeus.records import Preprocessing
-    from linnaeus.report.figures import (
+    from linnaeus.reporting.figures import (
         class_counts_figure,
         confusion_figure,
         history_figure,
         sizes_figure,
         tradeoff_figure,
     )
-    from linnaeus.run import Run
+    from linnaeus.runs import Run
     from linnaeus.stages import (
         catalogue,
         clean,
@@ -62,8 +62,8 @@ _HOMES = {
     "linnaeus.data.split": ("Splits", "split_table"),
     "linnaeus.errors": ("LinnaeusError",),
     "linnaeus.evaluation.comparison": ("side_by_side",),
-    "linnaeus.models.classifier": ("Classifier", "build_classifier", "load_classifier"),
-    "linnaeus.models.summary": ("ModelSummary",),
+    "linnaeus.networks.classifier": ("Classifier", "build_classifier", "load_classifier"),
+    "linnaeus.networks.summary": ("ModelSummary",),
     "linnaeus.outcomes": ("Comparison", "Evaluation", "Outcome"),
     "linnaeus.progress": ("bars", "silent"),
     "linnaeus.project": ("Project", "open_project"),
@@ -72,10 +72,10 @@ _HOMES = {
         *("TrainingRecipe", "TransferRecipe", "load_plan", "load_recipe", "transfer_recipe"),
     ),
     "linnaeus.records": ("Preprocessing",),
-    "linnaeus.report.figures": (
+    "linnaeus.reporting.figures": (
         *("class_counts_figure", "confusion_figure", "history_figure", "sizes_figure", "tradeoff_figure"),
     ),
-    "linnaeus.run": ("Run",),
+    "linnaeus.runs": ("Run",),
     "linnaeus.stages": (
         *("catalogue", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
         "train",

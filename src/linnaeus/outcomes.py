@@ -11,8 +11,8 @@ from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.split import Splits
 from linnaeus.project import Project
 from linnaeus.records import StageCost
-from linnaeus.report.figures import confusion_figure, tradeoff_figure
-from linnaeus.run import Run
+from linnaeus.reporting.figures import confusion_figure, tradeoff_figure
+from linnaeus.runs import Run
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ pets-linnaeus/
   clean/                   the normalised copy     clean.csv .parquet           its catalogue
   clean-excluded.csv ...   lost while cleaning     splits.csv .parquet          the manifest
   features/                activations of frozen trunks, by content
-  runs/<model_id>/         one folder a model (see run.py)
+  runs/<model_id>/         one folder a model (see runs.py)
   results.csv              a row a run             leaderboard.csv .parquet     ranked by validation
   figures/                 pictures of the whole   report.html                  the report
   stages/<stage>.json      what each finished stage was made from, and what it took

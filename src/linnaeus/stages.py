@@ -23,22 +23,22 @@ from linnaeus.errors import PredictionError, ProjectError, RecipeError
 from linnaeus.evaluation.comparison import leaderboard
 from linnaeus.evaluation.judge import judge
 from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text
-from linnaeus.models.classifier import (
+from linnaeus.networks.classifier import (
     build_classifier,
     continue_from,
     load_classifier,
     save_classifier,
     saved_megabytes,
 )
-from linnaeus.models.summary import ModelSummary, recipe_table, summarise
+from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project, now, open_project
 from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, load_recipe
-from linnaeus.report.figures import confusion_figure, history_figure, save_figure, tradeoff_figure
-from linnaeus.report.gather import gather_facts
-from linnaeus.report.page import build_page
-from linnaeus.run import Run, log_result, read_results
+from linnaeus.reporting.figures import confusion_figure, history_figure, save_figure, tradeoff_figure
+from linnaeus.reporting.gather import gather_facts
+from linnaeus.reporting.page import build_page
+from linnaeus.runs import Run, log_result, read_results
 from linnaeus.training.record import continued_history, training_facts
 from linnaeus.training.train import TrainingImages, train_classifier
 

@@ -13,7 +13,7 @@ from linnaeus.data.dataset import ImageDataset
 from linnaeus.data.split import Splits, split_table
 from linnaeus.errors import TrainingError
 from linnaeus.files import file_hash
-from linnaeus.models.classifier import Classifier, build_classifier
+from linnaeus.networks.classifier import Classifier, build_classifier
 from linnaeus.recipe import CleanRecipe, Recipe, load_recipe
 from linnaeus.records import Preprocessing
 from linnaeus.training import train as module

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.split import Splits
-from linnaeus.models.summary import ModelSummary
+from linnaeus.networks.summary import ModelSummary
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
-from linnaeus.run import Run
+from linnaeus.runs import Run
 
 MOST_ROWS = 10
 

@@ -13,7 +13,7 @@ from linnaeus.data.dataset import preprocessed, resized
 from linnaeus.data.decode import Pixels, normalised_jpeg, read_bytes, rgb_pixels
 from linnaeus.errors import DecodeError, PredictionError
 from linnaeus.evaluation.inference import Probabilities, predict_probabilities
-from linnaeus.models.classifier import Classifier, ClassifierFacts
+from linnaeus.networks.classifier import Classifier, ClassifierFacts
 from linnaeus.progress import Progress, silent
 from linnaeus.scale.cores import map_images
 

@@ -11,7 +11,7 @@ import pandas as pd
 from linnaeus.data.dataset import ImageDataset
 from linnaeus.evaluation.inference import predict_probabilities
 from linnaeus.evaluation.metrics import Labels, class_report, confusion_counts, scores
-from linnaeus.models.classifier import Classifier
+from linnaeus.networks.classifier import Classifier
 from linnaeus.progress import Progress, silent
 from linnaeus.records import Scores
 

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from linnaeus.models.backbone import count_parameters
-from linnaeus.models.classifier import Classifier
-from linnaeus.run import Run, TrainingFacts
+from linnaeus.networks.backbone import count_parameters
+from linnaeus.networks.classifier import Classifier
+from linnaeus.runs import Run, TrainingFacts
 from linnaeus.training.fit import Fitted
 
 

@@ -12,8 +12,8 @@ from linnaeus.data.balance import balanced, class_weights
 from linnaeus.data.dataset import Batch, ImageDataset, TensorTable
 from linnaeus.data.split import Splits
 from linnaeus.errors import TrainingError
-from linnaeus.models.backbone import split_backbone
-from linnaeus.models.classifier import Classifier, Network, freeze
+from linnaeus.networks.backbone import split_backbone
+from linnaeus.networks.classifier import Classifier, Network, freeze
 from linnaeus.progress import Progress, silent
 from linnaeus.recipe import Recipe, ScratchRecipe
 from linnaeus.training.features import activation_bytes, cached_activations

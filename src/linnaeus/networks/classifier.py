@@ -11,9 +11,9 @@ from torch import nn
 
 from linnaeus.errors import PredictionError, RecipeError
 from linnaeus.files import read_json, write_json, write_with
-from linnaeus.models.backbone import backbone_preprocessing, build_backbone, last_layer_parameters
-from linnaeus.models.head import build_head
-from linnaeus.models.scratch import build_convolutions, feature_count, scratch_preprocessing
+from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, last_layer_parameters
+from linnaeus.networks.head import build_head
+from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
 from linnaeus.recipe import CleanRecipe, ModelRecipe, ScratchRecipe, Section, checked
 from linnaeus.records import Preprocessing
 

@@ -3,7 +3,7 @@
 from torch import nn
 
 from linnaeus.errors import RecipeError
-from linnaeus.models.head import start_as_keras
+from linnaeus.networks.head import start_as_keras
 from linnaeus.recipe import ScratchRecipe
 from linnaeus.records import Preprocessing
 

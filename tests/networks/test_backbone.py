@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from linnaeus.errors import RecipeError
-from linnaeus.models.backbone import (
+from linnaeus.networks.backbone import (
     ALIASES,
     backbone_preprocessing,
     build_backbone,

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from linnaeus.models.backbone import count_parameters, timm_name
-from linnaeus.models.classifier import Classifier, build_classifier, freeze
+from linnaeus.networks.backbone import count_parameters, timm_name
+from linnaeus.networks.classifier import Classifier, build_classifier, freeze
 from linnaeus.recipe import CleanRecipe, Recipe, ScratchRecipe, TransferRecipe, load_recipe, recipe_names
 
 # Keras's names, which the deck's tables have. ReLU has no row: in Keras it belongs to the layer before it.

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from linnaeus.report.facts import ReportFacts
-from linnaeus.report.words import counted, listing, percent
+from linnaeus.reporting.facts import ReportFacts
+from linnaeus.reporting.words import counted, listing, percent
 
 # From here on a fact is worth a line on the first screen. They are judgements, not statistics.
 UNEVEN = 2.0  # times as many images in the largest class as in the smallest

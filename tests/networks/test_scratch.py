@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from linnaeus.errors import RecipeError
-from linnaeus.models.head import build_head
-from linnaeus.models.scratch import build_convolutions, feature_count, scratch_preprocessing
-from linnaeus.models.summary import summarise
+from linnaeus.networks.head import build_head
+from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
+from linnaeus.networks.summary import summarise
 from linnaeus.recipe import ScratchRecipe, load_recipe
 
 TINY = ScratchRecipe(conv_widths=(4, 6), pool_sizes=(3, 2))

@@ -11,9 +11,9 @@ from torch import nn
 from linnaeus.data.dataset import preprocessed, resized
 from linnaeus.data.decode import rgb_pixels
 from linnaeus.errors import WeightsError
-from linnaeus.models import weights as module
-from linnaeus.models.backbone import backbone_preprocessing
-from linnaeus.models.weights import backbones_at_hand, load_pretrained, packaged_weights
+from linnaeus.networks import weights as module
+from linnaeus.networks.backbone import backbone_preprocessing
+from linnaeus.networks.weights import backbones_at_hand, load_pretrained, packaged_weights
 
 LITE0 = "tf_efficientnet_lite0"
 

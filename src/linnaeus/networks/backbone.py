@@ -10,7 +10,7 @@ from timm.models import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 
 from linnaeus.errors import RecipeError
-from linnaeus.models.weights import load_pretrained
+from linnaeus.networks.weights import load_pretrained
 from linnaeus.recipe import TransferRecipe
 from linnaeus.records import Preprocessing
 

@@ -20,10 +20,11 @@ from linnaeus.evaluation.comparison import leaderboard
 from linnaeus.evaluation.metrics import class_report, confusion_counts, scores
 from linnaeus.recipe import CleanRecipe
 from linnaeus.records import Exclusion, StageCost
-from linnaeus.report import page
-from linnaeus.report.facts import ModelFacts, ReportFacts
-from linnaeus.report.page import build_page
-from linnaeus.report.worries import worries
+from linnaeus.reporting import page
+from linnaeus.reporting.facts import ModelFacts, ReportFacts
+from linnaeus.reporting.figures import confusion_figure, history_figure, png_bytes
+from linnaeus.reporting.page import build_page
+from linnaeus.reporting.worries import worries
 
 PARTS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
 
@@ -91,7 +92,8 @@ def facts(
 def model(row: dict[Any, Any], labels: Any, predicted: Any, names: tuple[str, ...]) -> ModelFacts:
     history = pd.DataFrame(columns=["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "model_id"])
     report, confusion = class_report(labels, predicted, names), confusion_counts(labels, predicted, names)
-    return ModelFacts(row["model_id"], "A small model.", row, history, report, confusion)
+    pictures = png_bytes(history_figure(history)), png_bytes(confusion_figure(confusion))
+    return ModelFacts(row["model_id"], "A small model.", row, history, report, confusion, *pictures)
 
 
 def headlines(told: ReportFacts) -> str:

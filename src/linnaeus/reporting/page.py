@@ -7,21 +7,18 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from matplotlib.figure import Figure
 
 from linnaeus.errors import DecodeError
-from linnaeus.report import words
-from linnaeus.report.facts import ModelFacts, ReportFacts
-from linnaeus.report.figures import (
+from linnaeus.reporting import words
+from linnaeus.reporting.facts import ModelFacts, ReportFacts
+from linnaeus.reporting.figures import (
     PART_NAMES,
     class_counts_figure,
-    confusion_figure,
-    history_figure,
     png_bytes,
     sizes_figure,
     tradeoff_figure,
 )
-from linnaeus.report.worries import worries
+from linnaeus.reporting.worries import worries
 
 __all__ = ["ModelFacts", "ReportFacts", "build_page"]
 
@@ -82,17 +79,17 @@ def _figures(facts: ReportFacts) -> dict[str, Picture]:
     best = facts.chosen.model_id
     return {
         "classes": _embed(
-            class_counts_figure(counts),
+            png_bytes(class_counts_figure(counts)),
             f"Bars: images of each class in training, validation and test. The largest class is "
             f"{counts.sum(axis=1).idxmax()}, the smallest {counts.sum(axis=1).idxmin()}.",
         ),
         "sizes": _embed(
-            sizes_figure(sizes),
+            png_bytes(sizes_figure(sizes)),
             f"Histograms of widths ({sizes['width'].min()} to {sizes['width'].max()} pixels) and heights "
             f"({sizes['height'].min()} to {sizes['height'].max()} pixels), and one against the other.",
         ),
         "tradeoff": _embed(
-            tradeoff_figure(facts.leaderboard),
+            png_bytes(tradeoff_figure(facts.leaderboard)),
             f"Accuracy of {words.counted(len(facts.models), 'model')} against size and against training time. "
             f"{best} has the highest validation accuracy. The numbers are in the leaderboard.",
         ),
@@ -104,11 +101,11 @@ def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
     epochs = words.counted(len(model.history), "epoch")
     return (
         _embed(
-            history_figure(model.history),
+            model.history_png,
             f"Training and validation accuracy, and loss, of {model.model_id} over {epochs}.",
         ),
         _embed(
-            confusion_figure(model.confusion),
+            model.confusion_png,
             f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each class.",
         ),
     )
@@ -194,8 +191,8 @@ def _thumbnail(facts: ReportFacts, folder: str, relpath: str, alt: str) -> Pictu
         return Picture("", alt)
 
 
-def _embed(figure: Figure, alt: str) -> Picture:
-    return Picture(_data_uri(png_bytes(figure), "image/png"), alt)
+def _embed(png: bytes, alt: str) -> Picture:
+    return Picture(_data_uri(png, "image/png"), alt)
 
 
 def _data_uri(content: bytes, kind: str) -> str:

@@ -17,6 +17,7 @@ class ModelFacts:
 
     `result`: its row of the leaderboard. `history`: a row an epoch, its parent's first (see history_figure),
     empty for a model that was never trained. `class_report` and `confusion`: of the test part.
+    `history_png` and `confusion_png`: the pictures of both that the run folder has.
     """
 
     model_id: str
@@ -25,6 +26,8 @@ class ModelFacts:
     history: pd.DataFrame
     class_report: pd.DataFrame
     confusion: pd.DataFrame
+    history_png: bytes
+    confusion_png: bytes
 
 
 @dataclass(frozen=True)

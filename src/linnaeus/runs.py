@@ -2,7 +2,7 @@
 
 runs/<model_id>/
   recipe.yaml                      what was asked
-  model.safetensors, model.json    the classifier (models/classifier.py); this folder is all that predicting needs
+  model.safetensors, model.json    the classifier (networks/classifier.py); this folder is all that predicting needs
   history.csv .png                 every epoch, those of the run it started from first
   training.json                    the epoch that was kept, seconds, parameters, size
   predictions-val.csv .parquet     a row an image; the same for test

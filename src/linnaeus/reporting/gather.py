@@ -12,8 +12,8 @@ from linnaeus.data.decode import thumbnail_jpeg
 from linnaeus.data.split import Splits
 from linnaeus.project import Project, now
 from linnaeus.recipe import CleanRecipe, Recipe, ScratchRecipe
-from linnaeus.report.facts import ModelFacts, ReportFacts
-from linnaeus.run import Run
+from linnaeus.reporting.facts import ModelFacts, ReportFacts
+from linnaeus.runs import Run
 
 THUMBNAIL_SIDE = 128
 
@@ -62,6 +62,8 @@ def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
         history=run.history,
         class_report=run.class_report(),
         confusion=run.confusion(),
+        history_png=run.history_picture.read_bytes(),
+        confusion_png=run.confusion_picture.read_bytes(),
     )
 
 

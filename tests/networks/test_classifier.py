@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from linnaeus.errors import PredictionError, RecipeError, WeightsError
-from linnaeus.models.classifier import (
+from linnaeus.networks.classifier import (
     FACTS_FILE,
     WEIGHTS_FILE,
     Classifier,

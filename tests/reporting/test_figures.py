@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from linnaeus.report.figures import (
+from linnaeus.reporting.figures import (
     class_counts_figure,
     confusion_figure,
     history_figure,
