@@ -1,6 +1,8 @@
 """What the tests share: the reference data beside the checkout, where it is there."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,3 +15,19 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip("reference data not found beside the checkout (set LINNAEUS_SHARED to its folder)")
     return folder
+
+
+def make(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`make` in the checkout, with the tests' own environment in the place of a new one."""
+    venv = Path(sys.prefix)
+    command = ["make", f"VENV={venv}", "-o", str(venv / ".linnaeus-ready"), *arguments]
+    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder that `make demo` made, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo") / "linnaeus-demo"
+    made = make("demo", f"DEMO={folder}")
+    assert made.returncode == 0, made.stderr
+    return folder, made.stdout

@@ -12,15 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 import linnaeus
+from colours import COLOURS, write_images
 from linnaeus import files, stages
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, checked
 
-COLOURS = {"amber": (230, 160, 20), "blue": (30, 60, 210), "coral": (250, 120, 100)}
 TIMES = ["time", "train_seconds", "predict_ms_per_image", "seconds"]
 
 
@@ -56,18 +55,6 @@ PLAN = Plan(
         ),
     ),
 )
-
-
-def write_images(folder: Path, per_class: int = 20) -> Path:
-    random = np.random.default_rng(1)
-    for name, colour in COLOURS.items():
-        (folder / name).mkdir(parents=True)
-        for place in range(per_class):
-            noise = random.normal(0, 60, (40, 48, 3))
-            pixels = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{place:02}.png")
-    (folder / "amber" / "readme.txt").write_text("no image")
-    return folder
 
 
 def contents(project: Path) -> dict[str, object]:
