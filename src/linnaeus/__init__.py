@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         tradeoff_figure,
     )
     from linnaeus.runs import Run
+    from linnaeus.scale.device import keep_freed_memory
     from linnaeus.stages import (
         catalogue,
         clean,
@@ -76,6 +77,7 @@ _HOMES = {
         *("class_counts_figure", "confusion_figure", "history_figure", "sizes_figure", "tradeoff_figure"),
     ),
     "linnaeus.runs": ("Run",),
+    "linnaeus.scale.device": ("keep_freed_memory",),
     "linnaeus.stages": (
         *("catalogue", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
         "train",
@@ -117,6 +119,7 @@ __all__ = [
     "demo",
     "evaluate",
     "history_figure",
+    "keep_freed_memory",
     "load_classifier",
     "load_plan",
     "load_recipe",

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -41,7 +42,8 @@ def bars(description: str, total: int) -> Iterator[Advance]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    console = Console(file=sys.stderr)
+    # In a notebook without ipywidgets, rich would print that it wants them at every step.
+    console = Console(file=sys.stderr, force_jupyter=None if find_spec("ipywidgets") else False)
     with RichProgress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)

@@ -90,7 +90,7 @@ class Run:
         return metrics
 
     def predictions(self, part: Part) -> pd.DataFrame:
-        """relpath, category, label, predicted, probability, and a column `p_<class>` for each class."""
+        """relpath, category, label, predicted, predicted_category, probability, and `p_<class>` for each class."""
         return pd.read_parquet(self.folder / f"predictions-{part}.parquet")
 
     def class_report(self) -> pd.DataFrame:

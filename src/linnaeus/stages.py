@@ -325,7 +325,7 @@ def _training_images(project: Project) -> TrainingImages:
     if unknown:
         raise ProjectError(
             f"the splits name {len(unknown)} images that are not in {project.clean_folder}, such as "
-            f"{min(unknown)}; run: linnaeus split {project.root} --force"
+            f"{min(unknown)}; paths must be relative to that folder, or run: linnaeus split {project.root}"
         )
     return TrainingImages(splits, project.clean_folder, cleaned["sha256"], project.features)
 

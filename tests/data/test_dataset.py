@@ -159,7 +159,6 @@ def test_an_up_sampled_table_keeps_no_image_in_memory(table: pd.DataFrame, tmp_p
     assert dataset[9_998][0].shape == (3, SIDE, SIDE)
 
 
-@pytest.mark.xfail(strict=True, reason="torch takes no array with a negative stride")
 def test_a_reversed_table_is_a_table(table: pd.DataFrame, tmp_path: Path) -> None:
     dataset = ImageDataset(table.iloc[::-1], tmp_path)
     assert dataset.labels.tolist() == [*table["label"]][::-1]

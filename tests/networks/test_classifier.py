@@ -130,7 +130,6 @@ def test_facts_that_are_no_facts_are_refused(tmp_path: Path) -> None:
         load_classifier(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="load_state_dict raises RuntimeError on them")
 def test_weights_of_another_model_are_told_as_damaged(tmp_path: Path) -> None:
     save_classifier(_classifier(), tmp_path / "one")
     save_classifier(_classifier(classes=("a", "b")), tmp_path / "two")

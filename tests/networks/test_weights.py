@@ -131,7 +131,6 @@ def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path: Path, capsy
     assert "harm" not in capsys.readouterr().out
 
 
-@pytest.mark.xfail(strict=True, reason="load_state_dict raises TypeError on what is no mapping")
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
     torch.save([1, 2, 3], tmp_path / "list.pth")
     with pytest.raises(WeightsError):

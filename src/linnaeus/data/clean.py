@@ -40,7 +40,7 @@ def clean_catalogue(table: pd.DataFrame, target: Path, progress: Progress = sile
     present = [pair for pair in pairs if (target / pair[0]).is_file()]
     sources = [Source(relpath, category, None) for relpath, _, category in present]
     found = catalogue_sources(target, sources, [], {}, progress)
-    images = found.images.assign(source=[source for _, source, _ in present])
+    images = found.images.assign(source=found.images["relpath"].map({clean: source for clean, source, _ in present}))
     if "given_split" in table:
         given = table.set_index("relpath")["given_split"]
         images["given_split"] = images["source"].map(given)
@@ -57,14 +57,18 @@ def clean_relpaths(table: pd.DataFrame) -> list[str]:
     pairs = zip(table["relpath"], table["category"], strict=True)
     plain = [_plain_relpath(relpath, category, class_depth) for relpath, category in pairs]
     uses = Counter(_folded(relpath) for relpath in plain)
-    paths = []
-    for relpath, source in zip(plain, table["relpath"], strict=True):
-        if uses[_folded(relpath)] > 1:
-            digits = sha256(source.encode()).hexdigest()[:8]
-            paths.append(f"{relpath.removesuffix('.jpg')}-{digits}.jpg")
-        else:
-            paths.append(relpath)
-    return paths
+    uses.update({_folded(str(folder)) for relpath in plain for folder in PurePosixPath(relpath).parents})
+    return [
+        _told_apart(relpath, source) if uses[_folded(relpath)] > 1 else relpath
+        for relpath, source in zip(plain, table["relpath"], strict=True)
+    ]
+
+
+def _told_apart(relpath: str, source: str) -> str:
+    """The path with digits of its source's hash; a long name is cut, since file systems allow 255 bytes."""
+    path = PurePosixPath(relpath)
+    stem = path.stem.encode()[:240].decode("utf-8", "ignore")
+    return str(path.with_name(f"{stem}-{sha256(source.encode()).hexdigest()[:8]}.jpg"))
 
 
 def _plain_relpath(relpath: str, category: str, class_depth: int) -> str:

@@ -76,7 +76,7 @@ class ImageDataset(Dataset[Batch]):
         if table.empty:
             raise TrainingError("the table has no rows, so there is nothing to make batches of")
         self.paths = [Path(root) / relpath for relpath in table["relpath"]]
-        self.labels = torch.tensor(table["label"].to_numpy(), dtype=torch.int64)
+        self.labels = torch.tensor(table["label"].to_list(), dtype=torch.int64)
         self.shuffle = shuffle
         self.augment = (AugmentRecipe() if augment else None) if isinstance(augment, bool) else augment
         self.preprocess = preprocess
@@ -125,7 +125,7 @@ class TensorTable(Dataset[Batch]):
     ) -> None:
         self.inputs = inputs
         self.rows = rows
-        self.labels = torch.tensor(labels, dtype=torch.int64)
+        self.labels = torch.tensor(labels.tolist(), dtype=torch.int64)
         self.shuffle = shuffle
         self.seed = seed
 

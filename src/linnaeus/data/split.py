@@ -66,10 +66,16 @@ def split_table(table: pd.DataFrame, recipe: SplitRecipe | None = None) -> Split
     classes = table["category"].nunique()
     if classes < 2:
         raise SplitError(f"only one class ({table['category'].iloc[0]}); a classifier needs at least two")
-    if "given_split" in table and table["given_split"].notna().all():
-        parts = _complete_given(table, recipe)
-    else:
-        parts = _deck_split(table, recipe)
+    is_given = "given_split" in table and table["given_split"].notna().all()
+    try:
+        parts = _complete_given(table, recipe) if is_given else _deck_split(table, recipe)
+    except ValueError as error:  # train_test_split's
+        counts = table["category"].value_counts()
+        raise SplitError(
+            f"{len(table)} images of {classes} classes cannot be divided into validation {recipe.val:.0%}, test "
+            f"{recipe.test:.0%} and training ({error}). The smallest class, {counts.index[-1]}, has "
+            f"{counts.iloc[-1]}. Add images, drop that class, or change the shares"
+        ) from None
     splits = Splits(pd.concat([rows.assign(split=name) for name, rows in parts.items()])[MANIFEST_COLUMNS])
     _check_every_part(splits, recipe)
     return Splits(splits.table.reset_index(drop=True))
@@ -96,15 +102,7 @@ def _complete_given(table: pd.DataFrame, recipe: SplitRecipe) -> dict[Part, pd.D
 
 
 def _stratified(table: pd.DataFrame, share: Fraction, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    try:
-        larger, smaller = train_test_split(table, stratify=table["category"], test_size=float(share), random_state=seed)
-    except ValueError as error:
-        counts = table["category"].value_counts()
-        raise SplitError(
-            f"{len(table)} images of {len(counts)} classes cannot be divided with a share of {float(share):.2f} "
-            f"({error}); the smallest class, {counts.index[-1]}, has {counts.iloc[-1]}. Add images, drop that "
-            "class, or change the shares"
-        ) from None
+    larger, smaller = train_test_split(table, stratify=table["category"], test_size=float(share), random_state=seed)
     return larger, smaller
 
 

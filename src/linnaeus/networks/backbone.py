@@ -41,6 +41,8 @@ def build_backbone(recipe: TransferRecipe, *, pretrained: bool) -> nn.Module:
 def timm_name(backbone: str) -> str:
     """timm's name of a backbone. Raises RecipeError, with the nearest names, where timm has none."""
     name = ALIASES.get(backbone, backbone)
+    if name.startswith(("hf-hub:", "local-dir:")):  # timm's own forms for what it has no name for
+        return name
     if not timm.is_model(name.split(".")[0]):
         near = timm.list_models(f"*{name.split('_')[0]}*")[:6]
         hint = f"; near it: {', '.join(near)}" if near else ""
@@ -97,9 +99,9 @@ def split_backbone(backbone: nn.Module, last_layers: int) -> tuple[nn.Module | N
 def last_layer_parameters(backbone: nn.Module, last_layers: int) -> Iterator[nn.Parameter]:
     """The parameters of the last `last_layers` layers, in the order in which the backbone computes.
 
-    As in Keras, a layer is a convolution, a normalisation, an activation, a pooling or an addition; dropout and
-    identity are none. timm's joined normalisation and activation counts as two. A model that cannot be traced is
-    taken in the order in which its modules are registered.
+    As in Keras, a layer is a convolution, a normalisation, an activation, a pooling or an addition. Dropout and
+    identity are none (Keras counts those that drop whole blocks of EfficientNetV2). timm's joined normalisation and
+    activation counts as two. A model that cannot be traced is taken in the order in which its modules are registered.
     """
     try:
         nodes = _traced_nodes(backbone)

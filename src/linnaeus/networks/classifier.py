@@ -136,14 +136,14 @@ def load_classifier(folder: Path) -> Classifier:
     if not (folder / FACTS_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
         raise PredictionError(f"{folder} holds no trained model ({FACTS_FILE} and {WEIGHTS_FILE})")
     try:
-        saved = checked(_SavedFacts, read_json(folder / FACTS_FILE), where=str(folder / FACTS_FILE))
-        state = load_file(folder / WEIGHTS_FILE)
-    except (ValueError, SafetensorError) as error:
+        content = read_json(folder / FACTS_FILE)
+        if content.get("format") != FORMAT:
+            raise PredictionError(f"{folder} was saved in format {content.get('format')}; this version reads {FORMAT}")
+        saved = checked(_SavedFacts, content, where=FACTS_FILE)
+        classifier = build_classifier(saved.model, saved.classes, saved.clean, pretrained=False)
+        classifier.load_state_dict(load_file(folder / WEIGHTS_FILE))
+    except (AttributeError, ValueError, RuntimeError, SafetensorError, RecipeError) as error:
         raise PredictionError(f"{folder}: the saved model is damaged: {error}") from None
-    if saved.format != FORMAT:
-        raise PredictionError(f"{folder} was saved in format {saved.format}; this version reads format {FORMAT}")
-    classifier = build_classifier(saved.model, saved.classes, saved.clean, pretrained=False)
-    classifier.load_state_dict(state)
     classifier.facts = ClassifierFacts(saved.model, saved.classes, saved.clean, saved.preprocessing)
     return classifier
 

@@ -23,7 +23,7 @@ PACKAGES = {
 
 def packaged_weights(backbone: str) -> Path | None:
     """The weights file of a backbone that an installed package carries; None where there is none."""
-    package = PACKAGES.get(backbone)
+    package = PACKAGES.get(backbone.removesuffix(".in1k"))
     spec = util.find_spec(package) if package else None
     if spec is None or spec.origin is None:
         return None
@@ -63,11 +63,7 @@ def _from_file(model: nn.Module, path: Path) -> nn.Module:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     except Exception as error:  # unpickling and safetensors have errors of their own
         raise WeightsError(f"{path} holds no readable weights: {error}") from None
-    try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit the backbone: {error}") from None
-    return model
+    return _loaded(model, state, path)
 
 
 def _from_package(model: nn.Module, path: Path) -> nn.Module:
@@ -77,8 +73,12 @@ def _from_package(model: nn.Module, path: Path) -> nn.Module:
     if len(names) != len(packaged):
         raise WeightsError(f"{path} has {len(packaged)} tensors where the model has {len(names)}")
     renamed = dict(zip(names, packaged.values(), strict=True))
+    return _loaded(model, renamed, path)
+
+
+def _loaded(model: nn.Module, state: Any, path: Path) -> nn.Module:
     try:
-        model.load_state_dict(renamed, strict=True)
-    except RuntimeError as error:
+        model.load_state_dict(state, strict=True)
+    except (AttributeError, RuntimeError, TypeError) as error:  # the latter two for what is no state dict
         raise WeightsError(f"{path} does not fit the backbone: {error}") from None
     return model

@@ -216,9 +216,16 @@ def _draw(figure: Figure) -> Image.Image:
     return Image.fromarray(pixels).convert("RGB").quantize(128)
 
 
+class _Figure(Figure):
+    """A figure that a notebook shows as it is saved, whether or not pyplot was ever imported."""
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(self)
+
+
 def _panels(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     """An empty figure and its panels, from top to bottom, with light grids and no frames."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
+    figure = _Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06, hspace=0.04)  # type: ignore[union-attr, call-arg]
     panels = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
     for axes in panels:
