@@ -119,7 +119,7 @@ class Project:
         work: Callable[[], object],
         *,
         force: bool = False,
-    ) -> StageCost:
+    ) -> None:
         """Do a stage's work, unless it was finished from the very same inputs and its outputs are still there.
 
         inputs: JSON-like; hashes of what the stage reads, and its settings. The stamp that records them is written
@@ -130,21 +130,19 @@ class Project:
         if path.is_file() and not force:
             stamp = read_json(path)
             if stamp["key"] == key and all(output.exists() for output in outputs):
-                return StageCost(stage, stamp["seconds"], stamp["peak_memory_mib"], is_fresh=False)
+                return
         path.unlink(missing_ok=True)
         started = perf_counter()
         work()
-        cost = StageCost(stage, perf_counter() - started, peak_memory_mib(), is_fresh=True)
         stamp = {
             "stage": stage,
             "key": key,
             "inputs": inputs,
-            "seconds": cost.seconds,
-            "peak_memory_mib": cost.peak_memory_mib,
+            "seconds": perf_counter() - started,
+            "peak_memory_mib": peak_memory_mib(),
             "finished": now(),
         }
         write_json(path, stamp)
-        return cost
 
     def trained(self) -> list[str]:
         """The model_ids of the finished runs, in the order in which they finished."""
@@ -154,7 +152,7 @@ class Project:
         """What each finished stage took, in the order in which they finished."""
         stamps = [read_json(path) for path in sorted((self.root / "stages").glob("*.json"))]
         stamps.sort(key=lambda stamp: stamp["finished"])
-        return tuple(StageCost(s["stage"], s["seconds"], s["peak_memory_mib"], is_fresh=False) for s in stamps)
+        return tuple(StageCost(s["stage"], s["seconds"], s["peak_memory_mib"]) for s in stamps)
 
     def _stamp_path(self, stage: str) -> Path:
         return self.root / "stages" / f"{stage}.json"

@@ -38,12 +38,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage took: wall seconds, and the process's peak memory so far in MiB.
-
-    `is_fresh` is false where the stage had been finished before and was recognised by the hash of its inputs.
-    """
+    """What one stage took when it was last done: wall seconds, and the process's peak memory until then in MiB."""
 
     stage: str
     seconds: float
     peak_memory_mib: float
-    is_fresh: bool

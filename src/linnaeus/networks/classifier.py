@@ -138,7 +138,9 @@ def load_classifier(folder: Path) -> Classifier:
     try:
         content = read_json(folder / FACTS_FILE)
         if content.get("format") != FORMAT:
-            raise PredictionError(f"{folder} was saved in format {content.get('format')}; this version reads {FORMAT}")
+            raise PredictionError(
+                f"{folder / FACTS_FILE} is of format {content.get('format')}; this version reads format {FORMAT}"
+            )
         saved = checked(_SavedFacts, content, where=FACTS_FILE)
         classifier = build_classifier(saved.model, saved.classes, saved.clean, pretrained=False)
         classifier.load_state_dict(load_file(folder / WEIGHTS_FILE))
