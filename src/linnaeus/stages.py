@@ -63,8 +63,8 @@ def run(
     plan = plan or Plan()
     folder, names = image_folder(images)
     options: dict[str, Any] = {"force": force, "progress": progress}
+    show(found := catalogue(folder, project, rename=plan.rename or names, **options))
     opened = create_project(folder, project)
-    show(found := catalogue(folder, opened, rename=plan.rename or names, **options))
     show(cleaned := clean(opened, plan.clean, **options))
     show(splits := split(opened, plan.split, force=force))
     runs = []

@@ -268,7 +268,9 @@ def test_a_picture_that_is_gone_leaves_its_words() -> None:
 
 def test_figures_are_embedded_as_png(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "png_bytes", lambda figure: b"drawn")
-    assert build_page(facts(models=2)).count("data:image/png;base64,ZHJhd24=") == 7
+    content = build_page(facts(models=2))
+    assert content.count("data:image/png;base64,ZHJhd24=") == 3  # of the whole
+    assert content.count("data:image/png;base64,cG5n") == 4  # of the runs
 
 
 def test_stages_say_what_they_took() -> None:
