@@ -115,7 +115,7 @@ def _(result: Comparison) -> list[Part]:
             "test (95 % interval)": _with_interval(row),
             "params": f"{row['parameters'] / 1e6:.2f} M",
             "train s": f"{row['train_seconds']:.0f}",
-            "ms/image": f"{row['predict_ms_per_image']:.1f}",
+            "ms": f"{row['predict_ms_per_image']:.1f}",
         }
         for row in result.table.to_dict("records")
     ]
@@ -253,7 +253,8 @@ def _table(rows: pd.DataFrame) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows.columns:
         is_number = all(str(value)[:1].isdigit() for value in rows[name])
-        table.add_column(str(name), justify="right" if is_number else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(str(name), justify=justify, overflow="fold", no_wrap=is_number)
     for values in rows.itertuples(index=False):
         table.add_row(*(str(value) for value in values))
     return table

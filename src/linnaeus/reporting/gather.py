@@ -9,6 +9,7 @@ import torch
 
 from linnaeus.data.catalogue import Catalogue, read_catalogue
 from linnaeus.data.decode import thumbnail_jpeg
+from linnaeus.data.sources import RENAMES
 from linnaeus.data.split import Splits
 from linnaeus.project import Project, now
 from linnaeus.recipe import CleanRecipe, Recipe, ScratchRecipe
@@ -110,7 +111,12 @@ def _commands(project: Project, runs: list[Run]) -> tuple[str, ...]:
 
 def _rename_option(project: Project) -> str:
     names = project.stamp("catalogue")["inputs"]["rename"]
-    return " --rename NAMES.json" if names else ""
+    return f" --rename {_map_name(names)}" if names else ""
+
+
+def _map_name(names: dict[str, str]) -> str:
+    """A built-in map's own name; a map of the user's stands among the settings."""
+    return next((known for known, built_in in RENAMES.items() if built_in == names), "NAMES.json")
 
 
 def _options(project: Project, stage: str) -> str:
@@ -130,4 +136,4 @@ def _settings(project: Project) -> dict[str, str]:
         "splits (SHA-256 of their inputs)": project.stamp("split")["key"],
     }
     renamed = ", ".join(f"{folder} -> {name}" for folder, name in names.items())
-    return settings | ({"NAMES.json": renamed} if renamed else {})
+    return settings | ({f"class names ({_map_name(names)})": renamed} if renamed else {})
