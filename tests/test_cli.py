@@ -60,7 +60,9 @@ def test_a_failure_is_one_line_on_standard_error_and_exit_code_1(tmp_path: Path)
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("arguments", [["predict"], ["no-such-command"], ["models", "--classes", "many"]])
+@pytest.mark.parametrize(
+    "arguments", [["predict"], ["no-such-command"], ["models", "--classes", "many"], ["models", "no-such-recipe"]]
+)
 def test_a_wrong_call_has_exit_code_2(arguments: list[str]) -> None:
     assert RUNNER.invoke(app, arguments).exit_code == 2
 
@@ -119,16 +121,30 @@ def test_predictions_come_as_table_csv_and_json(images: Path, project: Path, tmp
 def test_a_setting_can_be_changed_and_gives_the_run_a_name_of_its_own(project: Path) -> None:
     arguments = ["train", str(project), "--recipe", str(project.parent / "small.yaml"), "--set", "training.epochs=2"]
     result = RUNNER.invoke(app, [*arguments, "--json"])
-    assert json.loads(result.stdout)["model_id"] == "small-epochs2"
+    assert [row["model_id"] for row in json.loads(result.stdout)] == ["small-epochs2"]
     wrong = RUNNER.invoke(app, [*arguments[:-1], "training.epoch=2"])
-    assert wrong.exit_code == 1
+    assert wrong.exit_code == 2
     assert "did you mean 'epochs'" in wrong.stderr
 
 
 def test_a_backbone_without_weights_at_hand_names_those_that_are(project: Path) -> None:
     result = RUNNER.invoke(app, ["train", str(project), "--backbone", "no_such_net"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "timm has no backbone" in result.stderr
+
+
+def test_brackets_in_a_text_are_printed_as_they_are(images: Path, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "IMG [copy].png").write_bytes(b"nothing")
+    output = RUNNER.invoke(app, ["predict", str(project), str(tmp_path / "IMG [copy].png")]).stdout
+    assert "[copy]" in output.replace("\n", "")
+
+
+def test_options_that_would_be_ignored_are_a_wrong_call(images: Path, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("clean: {size: 24}")
+    assert (
+        RUNNER.invoke(app, ["run", str(images), "--plan", str(tmp_path / "plan.yaml"), "--size", "32"]).exit_code == 2
+    )
+    assert RUNNER.invoke(app, ["train", str(project), "-r", "demo-cnn", "--head", "2dense"]).exit_code == 2
 
 
 def test_the_public_set_says_what_to_do_where_it_cannot_be_downloaded(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pytest
 import linnaeus
 from colours import COLOURS, write_images
 from linnaeus import files, stages
-from linnaeus.errors import CatalogueError, PredictionError, ProjectError
+from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, checked
 
@@ -193,7 +194,7 @@ def test_the_users_images_are_only_read(tmp_path: Path) -> None:
 
 
 def test_a_project_inside_the_image_folder_is_refused(images: Path) -> None:
-    with pytest.raises(ProjectError, match="inside the image folder"):
+    with pytest.raises(ProjectError, match="inside one another"):
         stages.catalogue(images, images / "project")
     assert not (images / "project").exists()
 
@@ -289,6 +290,61 @@ def test_runs_of_other_splits_are_left_out_of_the_leaderboard_and_named(images: 
     comparison = stages.run(images, tmp_path / "p", changed).comparison
     assert list(comparison.table["model_id"]) == ["second"]
     assert comparison.stale == ("first",)
+    assert [evaluation.run.model_id for evaluation in stages.evaluate(tmp_path / "p")] == ["second"]
+    with pytest.raises(ProjectError, match="train it again"):
+        stages.evaluate(tmp_path / "p", ["first"])
+
+
+def test_a_stage_done_again_asks_for_those_that_read_from_it(tmp_path: Path) -> None:
+    folder, project = write_images(tmp_path / "mine"), tmp_path / "p"
+    stages.run(folder, project, Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("only"),)))
+    (folder / "blue" / "new.png").write_bytes((folder / "coral" / "00.png").read_bytes())
+    stages.catalogue(folder, project)
+    with pytest.raises(ProjectError, match="linnaeus clean"):
+        stages.train(project, tiny_recipe("only"))
+    stages.clean(project, CleanRecipe(size=32))
+    with pytest.raises(ProjectError, match="linnaeus split"):
+        stages.evaluate(project)
+    stages.split(project)
+    with pytest.raises(ProjectError, match="no model trained on its present splits"):
+        stages.evaluate(project)
+
+
+def test_a_run_that_was_deleted_or_trained_again_leaves_the_project_usable(tmp_path: Path) -> None:
+    folder, project = write_images(tmp_path / "mine"), tmp_path / "p"
+    plan = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("one"), tiny_recipe("two")))
+    stages.run(folder, project, plan)
+    shutil.rmtree(project / "runs" / "one")
+    assert list(stages.compare(project).table["model_id"]) == ["two"]
+    stages.train(project, tiny_recipe("two"), force=True)
+    with pytest.raises(ProjectError, match="nothing to compare"):
+        stages.compare(project)
+    (project / "results.csv").unlink()
+    assert len(stages.evaluate(project)) == 1
+    assert stages.report(project).is_file()
+
+
+def test_a_folder_with_other_things_or_the_images_in_it_is_no_place_for_a_project(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="inside one another"):
+        stages.catalogue(images, images.parent)
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ProjectError, match="holds other things"):
+        stages.catalogue(images, tmp_path)
+
+
+def test_a_project_finds_its_images_again_where_they_were_moved_to(tmp_path: Path) -> None:
+    folder, project = write_images(tmp_path / "mine", per_class=2), tmp_path / "p"
+    stages.catalogue(folder, project)
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(ProjectError, match="no longer at"):
+        stages.clean(project)
+    stages.catalogue(tmp_path / "moved", project)
+    assert len(stages.clean(project, CleanRecipe(size=16)).images) == 6
+
+
+def test_a_recipe_that_starts_from_itself_is_refused(outcome: linnaeus.Outcome) -> None:
+    with pytest.raises(RecipeError, match="starts from itself"):
+        stages.train(outcome.project, tiny_recipe("snake", starts_from="snake"))
 
 
 def test_a_catalogue_of_the_users_own_can_be_split(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from time import perf_counter
 from typing import Any
 
 from linnaeus.errors import ProjectError
-from linnaeus.files import fingerprint, read_json, write_json
+from linnaeus.files import file_hash, fingerprint, read_json, write_json
 from linnaeus.records import StageCost
 
 
@@ -98,7 +98,13 @@ class Project:
         path = self.root / "project.json"
         if not path.is_file():
             raise ProjectError(f"{self.root} is no project yet; begin with: linnaeus catalogue IMAGES")
-        return Path(read_json(path)["images"])
+        images = Path(read_json(path)["images"])
+        if not images.is_dir():
+            raise ProjectError(
+                f"the images of {self.root} are no longer at {images}; say where they are: "
+                f"linnaeus catalogue IMAGES --project {self.root}"
+            )
+        return images
 
     def stamp(self, stage: str) -> dict[str, Any]:
         """What a finished stage was made from. Raises ProjectError, with what to run, where it is not finished."""
@@ -107,7 +113,8 @@ class Project:
             verb, _, name = stage.partition("-")
             option = f" --recipe {name}" if verb == "train" else ""
             what = f"{verb} of {name}" if name else verb
-            raise ProjectError(f"{self.root}: {what} has not run yet; run: linnaeus {verb} {self.root}{option}")
+            command = f"{verb} IMAGES --project {self.root}" if verb == "catalogue" else f"{verb} {self.root}{option}"
+            raise ProjectError(f"{self.root}: {what} has not run yet; run: linnaeus {command}")
         content: dict[str, Any] = read_json(path)
         return content
 
@@ -146,7 +153,27 @@ class Project:
 
     def trained(self) -> list[str]:
         """The model_ids of the finished runs, in the order in which they finished."""
-        return [c.stage.removeprefix("train-") for c in self.costs() if c.stage.startswith("train-")]
+        names = [cost.stage.removeprefix("train-") for cost in self.costs() if cost.stage.startswith("train-")]
+        return [name for name in names if (self.runs / name).is_dir()]
+
+    def current_inputs(self) -> dict[str, str]:
+        """What every run is trained and evaluated on: the hashes of the clean copy's catalogue and of the splits.
+
+        Raises ProjectError where a stage was done again and one that reads from it was not.
+        """
+        clean, split = self.stamp("clean")["inputs"], self.stamp("split")["inputs"]
+        hashes = {"clean": file_hash(self.clean_catalogue), "splits": file_hash(self.splits)}
+        if clean["catalogue"] != file_hash(self.catalogue):
+            raise ProjectError(
+                f"the catalogue has changed since the images were cleaned; run: linnaeus clean {self.root}"
+            )
+        if split["own_table"] is None and split["table"] != hashes["clean"]:
+            raise ProjectError(f"the clean copy has changed since it was split; run: linnaeus split {self.root}")
+        return hashes
+
+    def is_trained_on_current(self, model_id: str) -> bool:
+        """Whether a run was trained on the images and splits that the project has now."""
+        return bool(self.current_inputs().items() <= self.stamp(f"train-{model_id}")["inputs"].items())
 
     def costs(self) -> tuple[StageCost, ...]:
         """What each finished stage took, in the order in which they finished."""
@@ -169,21 +196,27 @@ def open_project(project: "Project | str | Path") -> Project:
 def create_project(images: Path, project: "Project | str | Path | None" = None) -> Project:
     """The project for an image folder, by default ./<name of the folder>-linnaeus; made where it is not there yet.
 
-    Raises ProjectError where the project would lie among the images, or belongs to another image folder.
+    A project whose images were moved is told where they are now. Raises ProjectError where project and images would lie
+    inside one another, where the project is about other images, or where the folder holds something else.
     """
     images = images.resolve()
     opened = open_project(project or Path.cwd() / f"{images.name}-linnaeus")
-    if opened.root.resolve().is_relative_to(images):
+    root = opened.root.resolve()
+    if root.is_relative_to(images) or images.is_relative_to(root):
         raise ProjectError(
-            f"the project {opened.root} would lie inside the image folder {images}, which is only ever read; "
-            "run from elsewhere or give --project"
+            f"the project {opened.root} and the image folder {images} would lie inside one another, and images are "
+            "only ever read; run from elsewhere or give --project"
         )
     facts = opened.root / "project.json"
-    if facts.is_file() and Path(read_json(facts)["images"]) != images:
-        known = read_json(facts)["images"]
-        raise ProjectError(f"the project {opened.root} is about {known}; give --project for a new one")
-    if not facts.is_file():
-        write_json(facts, {"images": str(images), "linnaeus": version("linnaeus"), "created": now()})
+    if facts.is_file():
+        known = Path(read_json(facts)["images"])
+        if known == images:
+            return opened
+        if known.is_dir():
+            raise ProjectError(f"the project {opened.root} is about {known}; give --project for a new one")
+    elif root.is_dir() and not (root / "stages").is_dir() and any(root.iterdir()):
+        raise ProjectError(f"{opened.root} holds other things and is no project; give --project a new folder")
+    write_json(facts, {"images": str(images), "linnaeus": version("linnaeus"), "created": now()})
     return opened
 
 

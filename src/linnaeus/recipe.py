@@ -176,9 +176,13 @@ class Recipe(Section):
                     raise RecipeError(f"{self.name}: no section {section!r} for {key!r}")
                 place = place[section]
             place[last] = value
-        suffix = "".join(f"-{key.rpartition('.')[2]}{value}" for key, value in sorted(changes.items()))
+        suffix = "".join(f"-{key.rpartition('.')[2]}{_in_a_name(value)}" for key, value in sorted(changes.items()))
         content["name"] = name or re.sub(r"[^A-Za-z0-9._+=-]+", "", self.name + suffix)
         return checked(Recipe, content, where=f"{self.name} changed")
+
+
+def _in_a_name(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def default_recipes() -> tuple[Recipe, ...]:
@@ -197,6 +201,14 @@ class Plan(Section):
     clean: CleanRecipe = CleanRecipe()
     split: SplitRecipe = SplitRecipe()
     recipes: tuple[Recipe, ...] = Field(default_factory=default_recipes, min_length=1)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [recipe.name for recipe in self.recipes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two recipes are called {twice[0]}; give each a name of its own")
+        return self
 
 
 def transfer_recipe(backbone: str, head: str = "dense256") -> Recipe:
@@ -276,6 +288,20 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         hint = f"did you mean {', '.join(meant)}?" if meant else "`linnaeus models` lists all"
         raise RecipeError(f"no recipe {text!r}; {hint} (one of your own: give the path of its .yaml file)")
     return checked(Recipe, load_yaml(path), where=path.name)
+
+
+def parse_changes(changes: Iterable[str]) -> dict[str, Any]:
+    """Settings from texts such as "training.epochs=8", whose values are YAML. Raises RecipeError."""
+    settings: dict[str, Any] = {}
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign:
+            raise RecipeError(f"{change}: expected KEY=VALUE, such as training.epochs=8")
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise RecipeError(f"{change}: {value!r} is no value") from None
+    return settings
 
 
 def load_plan(path: Path) -> Plan:

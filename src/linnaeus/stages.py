@@ -1,12 +1,13 @@
 """The whole product, top to bottom: one short function per verb. Stages talk through the files of a project.
 
-Every verb takes `force` (do it again although it is finished) and `progress` (how long work shows how far it is:
-`linnaeus.bars` or `linnaeus.silent`), and raises the errors of `errors.py`.
+`force` does a stage again although it is finished; `progress` is how long work shows how far it is (`linnaeus.bars` or
+`linnaeus.silent`). All raise the errors of `errors.py`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any, overload
@@ -34,11 +35,11 @@ from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project, now, open_project
-from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, load_recipe
+from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, TransferRecipe, load_recipe
 from linnaeus.reporting.figures import confusion_figure, history_figure, save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page
-from linnaeus.runs import Run, log_result, read_results
+from linnaeus.runs import Run, log_result
 from linnaeus.training.record import continued_history, training_facts
 from linnaeus.training.train import TrainingImages, train_classifier
 
@@ -63,6 +64,7 @@ def run(
     plan = plan or Plan()
     folder, names = image_folder(images)
     options: dict[str, Any] = {"force": force, "progress": progress}
+    project = project or (f"{names}-linnaeus" if names else None)
     show(found := catalogue(folder, project, rename=plan.rename or names, **options))
     opened = create_project(folder, project)
     show(cleaned := clean(opened, plan.clean, **options))
@@ -99,7 +101,7 @@ def catalogue(
         write_table(found.images, opened.catalogue)
         write_table(found.excluded, opened.excluded)
 
-    inputs = {"folder": state, "rename": names}
+    inputs = {"folder": state, "rename": names, "heif": find_spec("pillow_heif") is not None}
     opened.finish("catalogue", inputs, [opened.catalogue, opened.excluded], work, force=force)
     return Catalogue(read_catalogue(opened.catalogue), pd.read_parquet(opened.excluded))
 
@@ -114,11 +116,12 @@ def clean(
     """The catalogue of a normalised copy of every image; the images themselves are only read."""
     opened, recipe = open_project(project), recipe or CleanRecipe()
     opened.stamp("catalogue")
+    images = opened.images
 
     def work() -> None:
         raw = read_catalogue(opened.catalogue)
         with whole_folder(opened.clean_folder) as folder:
-            lost = clean_images(raw, opened.images, folder, recipe, progress)
+            lost = clean_images(raw, images, folder, recipe, progress)
             cleaned = clean_catalogue(raw, folder, progress)
         write_table(cleaned.images, opened.clean_catalogue)
         write_table(exclusion_table(lost), opened.clean_excluded)
@@ -146,7 +149,8 @@ def split(
     def work() -> None:
         write_table(split_table(rows, recipe).table, opened.splits)
 
-    inputs = {"table": file_hash(source), "recipe": recipe.model_dump(mode="json")}
+    own_table = None if table is None else str(source.resolve())
+    inputs = {"table": file_hash(source), "own_table": own_table, "recipe": recipe.model_dump(mode="json")}
     opened.finish("split", inputs, [opened.splits], work, force=force)
     return Splits(pd.read_parquet(opened.splits))
 
@@ -165,8 +169,8 @@ def train(
     trained = Run(opened.runs / recipe.name)
     inputs = {
         "recipe": recipe.model_dump(mode="json"),
-        "clean": file_hash(_finished(opened, "clean", opened.clean_catalogue)),
-        "splits": file_hash(_finished(opened, "split", opened.splits)),
+        **opened.current_inputs(),
+        "weights": _weights_hash(recipe),
         "starts_from": opened.stamp(f"train-{earlier.model_id}")["key"] if earlier else None,
     }
     work = partial(_train_afresh, opened, recipe, earlier, progress)
@@ -181,34 +185,42 @@ def evaluate(
     force: bool = False,
     progress: Progress = silent,
 ) -> list[Evaluation]:
-    """How good the runs are (by default all that are trained) on validation and test; one row each in results.csv."""
+    """How good the runs are on validation and test; a row each in results.csv.
+
+    By default all that were trained on the project's present splits; others would be judged on images they know.
+    """
     opened = open_project(project)
-    splits_hash = file_hash(_finished(opened, "split", opened.splits))
+    current = opened.current_inputs()
+    names = model_ids if model_ids is not None else [n for n in opened.trained() if opened.is_trained_on_current(n)]
+    if not names:
+        raise ProjectError(
+            f"{opened.root} has no model trained on its present splits; run: linnaeus train {opened.root} --recipe NAME"
+        )
     evaluations = []
-    for name in model_ids if model_ids is not None else opened.trained():
-        trained_key = opened.stamp(f"train-{name}")["key"]
+    for name in names:
         evaluated = Run(opened.runs / name)
-        inputs = {"trained": trained_key, "splits": splits_hash}
+        inputs = {"trained": opened.stamp(f"train-{name}")["key"], **current}
+        if not opened.is_trained_on_current(name):
+            raise ProjectError(
+                f"{name} was trained on other images or splits than {opened.root} has now; train it again"
+            )
         work = partial(_evaluate_afresh, opened, evaluated, progress)
-        opened.finish(f"evaluate-{name}", inputs, [evaluated.metrics_file], work, force=force)
+        opened.finish(f"evaluate-{name}", inputs, [evaluated.metrics_file, opened.results], work, force=force)
         evaluations.append(Evaluation(evaluated, evaluated.metrics, evaluated.class_report(), evaluated.confusion()))
-    if not evaluations:
-        raise ProjectError(f"{opened.root} has no trained model; run: linnaeus train {opened.root} --recipe NAME")
     return evaluations
 
 
 def compare(project: AnyProject) -> Comparison:
     """The evaluated runs ranked by validation accuracy, with the test accuracy's 95 % interval beside it."""
     opened = open_project(project)
-    if not opened.results.is_file():
-        raise ProjectError(f"{opened.root} has no evaluated model; run: linnaeus evaluate {opened.root}")
-    results = read_results(opened.results)
-    current = [_is_current(opened, name) for name in results["model_id"]]
-    stale = tuple(name for name, is_current in zip(results["model_id"], current, strict=True) if not is_current)
-    if not any(current):
-        raise ProjectError(f"every run of {opened.root} is of other splits ({', '.join(stale)}); train them again")
+    names = opened.trained()
+    stale = tuple(name for name in names if not _is_evaluated_on_current(opened, name))
+    results = [Run(opened.runs / name).metrics for name in names if name not in stale]
+    if not results:
+        without = f" ({', '.join(stale)} are of other splits, or not evaluated)" if stale else ""
+        raise ProjectError(f"{opened.root} has nothing to compare{without}; run: linnaeus evaluate {opened.root}")
     test_images = len(Splits(pd.read_parquet(opened.splits)).test)
-    table = leaderboard(results[current], test_images)
+    table = leaderboard(pd.DataFrame(results), test_images)
     write_table(table, opened.leaderboard)
     save_figure(tradeoff_figure(table), opened.figures / "tradeoff.png")
     return Comparison(table, stale)
@@ -221,7 +233,7 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
     inputs = {
         "catalogue": opened.stamp("catalogue")["key"],
         "clean": opened.stamp("clean")["key"],
-        "splits": file_hash(opened.splits),
+        "leaderboard": file_hash(opened.leaderboard),
         "runs": [opened.stamp(f"evaluate-{name}")["key"] for name in comparison.table["model_id"]],
     }
 
@@ -281,20 +293,23 @@ def demo(
     return run(images, place / "digits-linnaeus", plan, force=force, progress=progress, show=show)
 
 
-def _finished(project: Project, stage: str, output: Path) -> Path:
-    project.stamp(stage)
-    return output
-
-
 def _earlier_run(project: Project, recipe: Recipe, progress: Progress) -> Run | None:
     """The run that a recipe starts from, trained where it is not yet: by its own recipe if there was one, else ours."""
     if recipe.starts_from is None:
         return None
-    earlier = Run(project.runs / recipe.starts_from)
-    known = earlier.recipe if earlier.folder.is_dir() else load_recipe(recipe.starts_from)
-    if known.name == recipe.name:
-        raise RecipeError(f"{recipe.name} starts from itself")
-    return train(project, known, progress=progress)
+    chain = [recipe]
+    while (name := chain[-1].starts_from) is not None:
+        earlier = Run(project.runs / name)
+        chain.append(earlier.recipe if earlier.folder.is_dir() else load_recipe(name))
+        if chain[-1].name in {before.name for before in chain[:-1]}:
+            raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
+    return train(project, chain[1], progress=progress)
+
+
+def _weights_hash(recipe: Recipe) -> str | None:
+    """The hash of the weights file that a recipe names, by which a changed one is noticed."""
+    named = recipe.model.weights if isinstance(recipe.model, TransferRecipe) else "none"
+    return file_hash(Path(named)) if Path(named).is_file() else None
 
 
 def _train_afresh(project: Project, recipe: Recipe, earlier: Run | None, progress: Progress) -> None:
@@ -358,15 +373,13 @@ def _evaluate_afresh(project: Project, evaluated: Run, progress: Progress) -> No
     log_result(project.results, metrics)
 
 
-def _is_current(project: Project, model_id: str) -> bool:
-    """Whether a run was trained and evaluated on the splits and images that the project has now."""
-    try:
-        trained, evaluated = project.stamp(f"train-{model_id}"), project.stamp(f"evaluate-{model_id}")
-    except ProjectError:
+def _is_evaluated_on_current(project: Project, model_id: str) -> bool:
+    """Whether a run was trained and evaluated on the images and splits that the project has now."""
+    current = project.current_inputs()
+    if not project.is_trained_on_current(model_id) or not Run(project.runs / model_id).metrics_file.is_file():
         return False
-    splits, images = file_hash(project.splits), file_hash(project.clean_catalogue)
-    is_trained_on = {"clean": images, "splits": splits}.items() <= trained["inputs"].items()
-    return bool(is_trained_on and evaluated["inputs"] == {"trained": trained["key"], "splits": splits})
+    trained, evaluated = project.stamp(f"train-{model_id}"), project.stamp(f"evaluate-{model_id}")
+    return bool(evaluated["inputs"] == {"trained": trained["key"], **current})
 
 
 def _model_folder(model: AnyProject | Run) -> Path:

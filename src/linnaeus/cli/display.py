@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from linnaeus.data.catalogue import Catalogue
@@ -49,7 +50,7 @@ def show_predictions(table: pd.DataFrame, form: Literal["table", "csv", "json"])
 @singledispatch
 def tables(result: object) -> list[Part]:
     """What to print of a result."""
-    return [str(result)]
+    return [escape(str(result))]
 
 
 @tables.register
@@ -88,8 +89,8 @@ def _(result: Splits) -> list[Part]:
 @tables.register
 def _(result: Run) -> list[Part]:
     facts, history = result.training, result.history
-    if history.empty:
-        return [f"{result.model_id}: not trained, 0 epochs."]
+    if facts.best_epoch == 0:
+        return [f"{result.model_id}: {facts.epochs} epochs, none of which was kept."]
     own = history[history["model_id"] == result.model_id]
     best = own.iloc[facts.best_epoch - 1]
     return [
@@ -147,13 +148,13 @@ def _(result: Outcome) -> list[Part]:
         {"stage": cost.stage, "seconds": f"{cost.seconds:.1f}", "peak MiB": f"{cost.peak_memory_mib:,.0f}"}
         for cost in result.costs
     ]
-    project = result.project.root
+    project = escape(str(result.project.root))
     return [
         "[bold]What it took[/bold]",
         _table(pd.DataFrame(rows)),
         f"Chosen by validation: [bold]{result.comparison.chosen}[/bold]\n"
         f"Use it:  linnaeus predict {project} IMAGES\n"
-        f"Report:  [bold]{result.report}[/bold]",
+        f"Report:  [bold]{escape(str(result.report))}[/bold]",
     ]
 
 
@@ -161,6 +162,11 @@ def _(result: Outcome) -> list[Part]:
 def plain(result: object) -> Any:
     """A result as values that JSON has."""
     return result
+
+
+@plain.register
+def _(result: list) -> Any:  # type: ignore[type-arg]  # singledispatch takes plain classes only
+    return [plain(item) for item in result]
 
 
 @plain.register
@@ -256,5 +262,5 @@ def _table(rows: pd.DataFrame) -> Table:
         justify: Literal["left", "right"] = "right" if is_number else "left"
         table.add_column(str(name), justify=justify, overflow="fold", no_wrap=is_number)
     for values in rows.itertuples(index=False):
-        table.add_row(*(str(value) for value in values))
+        table.add_row(*(escape(str(value)) for value in values))
     return table

@@ -4,7 +4,8 @@ Stages are imported inside the commands, so that `--help` loads nothing heavy.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -58,12 +59,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, fo
 
 
 def _door(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """The command with its errors as one line on standard error, and exit code 1."""
+    """The command with its errors as one line on standard error: exit code 1, or 2 where a setting is wrong."""
 
     @wraps(command)
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             command(*args, **kwargs)
+        except RecipeError as error:  # a setting is wrong, and so the call
+            _fail(f"{type(error).__name__}: {error}", code=2)
         except LinnaeusError as error:
             _fail(f"{type(error).__name__}: {error}")
         except KeyboardInterrupt:
@@ -76,9 +79,21 @@ def _door(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
     return guarded
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> None:
     print(message, file=sys.stderr)
-    raise typer.Exit(1)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _loading(quiet: bool) -> Iterator[None]:
+    """A sign of life while the heavy libraries are imported, which takes seconds."""
+    if quiet:
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("Loading"):
+        yield
 
 
 def _options(quiet: bool, as_json: bool = False) -> dict[str, Any]:
@@ -97,18 +112,14 @@ def _show(quiet: bool, as_json: bool = False) -> Callable[[object], None]:
     return (lambda result: None) if quiet else show
 
 
-def _recipes(names: Sequence[str], changes: Sequence[str]) -> list[Any]:
-    import yaml
+def _recipes(names: Sequence[str], changes: Sequence[str], backbone: tuple[str, str] | None = None) -> list[Any]:
+    """The recipes by name, and that for a backbone with its head, with the changes of --set."""
+    from linnaeus.recipe import load_recipe, parse_changes, transfer_recipe
 
-    from linnaeus.recipe import load_recipe
-
-    settings: dict[str, Any] = {}
-    for change in changes:
-        key, sign, value = change.partition("=")
-        if not sign:
-            raise RecipeError(f"--set {change}: expected KEY=VALUE, such as training.epochs=8")
-        settings[key] = yaml.safe_load(value)
+    settings = parse_changes(changes)
     recipes = [load_recipe(name) for name in names]
+    if backbone is not None:
+        recipes.append(transfer_recipe(*backbone))
     return [recipe.changed(settings) for recipe in recipes] if settings else recipes
 
 
@@ -124,24 +135,33 @@ def run(
     changes: Changes = None,
     plan: Annotated[Path | None, typer.Option(help="A YAML file with all settings of the job.")] = None,
     size: Size = 224,
+    quality: Quality = 90,
     fit: Fit = "squash",
+    val: Val = 0.2,
+    test: Test = 0.1,
+    seed: Seed = 5,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """The main job: catalogue, clean, split, train, evaluate, compare, report."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
     from linnaeus.data.catalogue import rename_map
-    from linnaeus.recipe import CleanRecipe, Plan, checked, default_recipes, load_plan
+    from linnaeus.recipe import CleanRecipe, Plan, SplitRecipe, checked, default_recipes, load_plan
 
+    cleaning = checked(CleanRecipe, {"size": size, "quality": quality, "fit": fit}, where="run")
+    splitting = checked(SplitRecipe, {"val": val, "test": test, "seed": seed}, where="run")
     if plan is not None:
+        if recipe or changes or rename or cleaning != CleanRecipe() or splitting != SplitRecipe():
+            raise typer.BadParameter("a --plan holds all settings of the job; change them there")
         wished = load_plan(plan)
     else:
         recipes = _recipes(recipe, changes or []) if recipe else list(default_recipes())
         if changes and not recipe:
             raise RecipeError("--set changes the recipes that --recipe names; name at least one")
-        cleaning = checked(CleanRecipe, {"size": size, "fit": fit}, where="run")
-        wished = Plan(rename=rename_map(rename) or None, clean=cleaning, recipes=tuple(recipes))
+        content = {"rename": rename_map(rename) or None, "clean": cleaning, "split": splitting, "recipes": recipes}
+        wished = checked(Plan, content, where="run")
     show = _show(quiet, as_json)
     shown = (lambda result: None) if as_json else show
     outcome = stages.run(images, project, wished, force=force, show=shown, **_options(quiet, as_json))
@@ -162,7 +182,8 @@ def catalogue(
     as_json: Json = False,
 ) -> None:
     """List every image with its format, size and mode, and everything that is none."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
 
     options = _options(quiet, as_json)
     _show(quiet, as_json)(stages.catalogue(images, project, rename=rename, force=force, **options))
@@ -180,7 +201,8 @@ def clean(
     as_json: Json = False,
 ) -> None:
     """Copy every image as an RGB square JPEG; yours are only read."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
     from linnaeus.recipe import CleanRecipe, checked
 
     recipe = checked(CleanRecipe, {"size": size, "quality": quality, "fit": fit}, where="clean")
@@ -200,7 +222,8 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Divide the images into training, validation and test, stratified; a list, never a copy."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
     from linnaeus.recipe import SplitRecipe, checked
 
     recipe = checked(SplitRecipe, {"val": val, "test": test, "seed": seed}, where="split")
@@ -213,24 +236,31 @@ def train(
     project: ProjectFolder,
     recipe: RecipeNames = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm backbone, frozen, instead of a recipe.")] = None,
-    head: Annotated[str, typer.Option(help="The backbone's head: dense128, dense256, 2dense or 3dense.")] = "dense256",
+    head: Annotated[
+        str | None, typer.Option(help="The backbone's head: dense128, dense256 (the default), 2dense or 3dense.")
+    ] = None,
     changes: Changes = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Train one model by a recipe (several, in turn, for several recipes)."""
-    from linnaeus import stages
-    from linnaeus.recipe import transfer_recipe
+    with _loading(quiet or as_json):
+        from linnaeus import stages
 
-    recipes = _recipes(recipe or [], changes or [])
-    if backbone is not None:
-        recipes.append(transfer_recipe(backbone, head))
+    if head is not None and backbone is None:
+        raise typer.BadParameter("--head belongs to a --backbone")
+    recipes = _recipes(recipe or [], changes or [], (backbone, head or "dense256") if backbone else None)
     if not recipes:
         raise RecipeError("name at least one --recipe (`linnaeus models` lists them) or a --backbone")
     options, show = _options(quiet, as_json), _show(quiet, as_json)
+    runs = []
     for wished in recipes:
-        show(stages.train(project, wished, force=force, **options))
+        runs.append(stages.train(project, wished, force=force, **options))
+        if not as_json:
+            show(runs[-1])
+    if as_json:
+        show(runs)
 
 
 @app.command(epilog="Example: linnaeus evaluate pets-linnaeus lite0-dense256")
@@ -243,11 +273,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure runs on validation and test, and log a row for each in results.csv."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
 
     show = _show(quiet, as_json)
-    for evaluation in stages.evaluate(project, models or None, force=force, **_options(quiet, as_json)):
-        show(evaluation)
+    evaluations = stages.evaluate(project, models or None, force=force, **_options(quiet, as_json))
+    for result in [evaluations] if as_json else evaluations:
+        show(result)
 
 
 @app.command(epilog="Example: linnaeus compare pets-linnaeus lite0-dense256 lite0-dense256-finetune")
@@ -262,7 +294,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Rank the runs by validation accuracy; for two runs, their reports by class side by side."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
     from linnaeus.evaluation.comparison import side_by_side
 
     if models and len(models) != 2:
@@ -279,7 +312,8 @@ def compare(
 @_door
 def report(project: ProjectFolder, force: Force = False, quiet: Quiet = False, as_json: Json = False) -> None:
     """Write report.html, one file that needs nothing else."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
 
     path = stages.report(project, force=force, **_options(quiet, as_json))
     if as_json:
@@ -295,11 +329,12 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="How many classes to give for each file.")] = 3,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
     """Name the most probable classes of new images, with their probabilities."""
-    from linnaeus import stages
+    with _loading(quiet or as_json or as_csv):
+        from linnaeus import stages
     from linnaeus.cli.display import show_predictions
 
     if as_csv and as_json:
@@ -314,14 +349,14 @@ def models(
     recipe: Annotated[str | None, typer.Argument(help="A recipe; none lists all.", show_default=False)] = None,
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     size: Size = 224,
-    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """List the recipes, or print one model's layers and parameters."""
-    from linnaeus import stages
+    with _loading(as_json):
+        from linnaeus import stages
 
     table = stages.models() if recipe is None else stages.models(recipe, classes=classes, size=size)
-    _show(quiet, as_json)(table)
+    _show(False, as_json)(table)
 
 
 @app.command(epilog="Example: linnaeus demo --folder /tmp/try")
@@ -333,7 +368,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole job on handwritten digits with planted mess; no data and no network needed."""
-    from linnaeus import stages
+    with _loading(quiet or as_json):
+        from linnaeus import stages
 
     show = _show(quiet, as_json)
     shown = (lambda result: None) if as_json else show

@@ -73,7 +73,7 @@ def rename_map(wish: str | Path | dict[str, str] | None) -> dict[str, str]:
         return RENAMES[str(wish)]
     path = Path(wish)
     try:
-        if path.suffix == ".csv":
+        if path.suffix.lower() == ".csv":
             table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
             if table.shape[1] != 2:
                 raise RecipeError(f"{path}: expected two columns, folder name and class name, not {table.shape[1]}")
@@ -96,6 +96,9 @@ def catalogue_folder(images: Path, rename: dict[str, str], progress: Progress = 
     for folder, category in rename.items():
         check_class_name(category, folder)
     sources, excluded = find_sources(images)
+    if rename not in RENAMES.values():  # a built-in map may name more classes than a folder has
+        unmatched = rename.keys() - {source.class_folder for source in sources}
+        excluded += [Exclusion(f"{folder}/", "renamed, but no class folder of that name") for folder in unmatched]
     return catalogue_sources(images, sources, excluded, rename, progress)
 
 
@@ -134,7 +137,7 @@ def check_class_name(category: str, folder: str) -> None:
 def read_catalogue(path: Path) -> pd.DataFrame:
     """Any catalogue table, .csv or .parquet, in its own row order; the user's own ones too.
 
-    It needs `relpath` and `category`; a missing `label` is made by sorted class name. Raises CatalogueError.
+    It needs `relpath` and `category`; `label` is by sorted class name. Raises CatalogueError.
     """
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
@@ -148,7 +151,7 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     if table["relpath"].isna().any() or table["category"].isna().any():
         raise CatalogueError(f"{path}: a relpath or category is empty")
     table["category"] = table["category"].astype(str)
-    return table if "label" in table else with_labels(table)
+    return with_labels(table)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

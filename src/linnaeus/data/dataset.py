@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from linnaeus.data.augment import augmented
 from linnaeus.data.decode import Pixels, read_bytes, rgb_pixels
-from linnaeus.errors import TrainingError
+from linnaeus.errors import DecodeError, TrainingError
 from linnaeus.recipe import AugmentRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.scale.cores import core_count
@@ -60,7 +60,8 @@ class ImageDataset(Dataset[Batch]):
     table: needs `relpath` and `label`; rows may repeat (an up-sampled table costs no memory beyond its rows).
     root: the folder that the paths are relative to.
     augment: for training only; None leaves every image as it is. Reproducible by (seed, epoch, row).
-    preprocess: the model's own; by default the scale 0 to 1 at each image's own size.
+    preprocess: the model's own; by default the scale 0 to 1 at each image's own size, which must then be the same for
+        all images of a batch.
     """
 
     def __init__(
@@ -102,7 +103,11 @@ class ImageDataset(Dataset[Batch]):
 
     def pixels(self, draw: Draw) -> Pixels:
         """One image before preprocessing, (size, size, 3) uint8; augmented where the dataset is."""
-        pixels = rgb_pixels(read_bytes(self.paths[draw.row]))
+        path = self.paths[draw.row]
+        try:
+            pixels = rgb_pixels(read_bytes(path))
+        except DecodeError as error:
+            raise TrainingError(f"{path}: {error}; make the clean copy again: linnaeus clean PROJECT --force") from None
         if self.augment is not None:
             random = np.random.default_rng((self.seed, draw.epoch, draw.row))
             pixels = augmented(pixels, self.augment, random)

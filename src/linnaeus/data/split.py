@@ -6,6 +6,7 @@ from fractions import Fraction
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from linnaeus.data.catalogue import with_labels
 from linnaeus.errors import SplitError
 from linnaeus.recipe import SplitRecipe
 from linnaeus.records import PARTS, Part
@@ -60,13 +61,20 @@ def split_table(table: pd.DataFrame, recipe: SplitRecipe | None = None) -> Split
     table has `given_split` (a folder with train, val and test in it), those parts are kept and only a missing one is
     drawn, from training.
 
-    Needs relpath, category and label. Raises SplitError for a single class, or a class too small for every part.
+    Needs relpath and category; labels are by sorted class name. Raises SplitError for a single class, a class too small
+    for every part, or an image that stands in the table twice.
     """
     recipe = recipe or SplitRecipe()
+    table = with_labels(table)
+    if table["relpath"].duplicated().any():
+        twice = table.loc[table["relpath"].duplicated(), "relpath"].iloc[0]
+        raise SplitError(f"{twice} stands in the table more than once, and could come into two parts")
     classes = table["category"].nunique()
     if classes < 2:
         raise SplitError(f"only one class ({table['category'].iloc[0]}); a classifier needs at least two")
-    is_given = "given_split" in table and table["given_split"].notna().all()
+    is_given = "given_split" in table and table["given_split"].notna().any()
+    if is_given and table["given_split"].isna().any():
+        raise SplitError("given_split is empty in some rows; fill it in, or drop the column to have all images divided")
     try:
         parts = _complete_given(table, recipe) if is_given else _deck_split(table, recipe)
     except ValueError as error:  # train_test_split's

@@ -66,7 +66,8 @@ def _expand(item: str) -> Iterator[Path]:
         matches = sorted(glob.glob(item, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute pattern
         if not matches:
             raise PredictionError(f"nothing matches {item}")
-        yield from (Path(match) for match in matches if Path(match).is_file())
+        for match in matches:
+            yield from _expand(match)
 
 
 def _pixels(facts: ClassifierFacts, path: Path) -> Pixels | DecodeError:

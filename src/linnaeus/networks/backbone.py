@@ -38,6 +38,11 @@ def build_backbone(recipe: TransferRecipe, *, pretrained: bool) -> nn.Module:
     return model.eval()
 
 
+def feature_width(backbone: nn.Module) -> int:
+    """The length of the backbone's pooled features, which some models widen after `num_features` (MobileNetV3)."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
 def timm_name(backbone: str) -> str:
     """timm's name of a backbone. Raises RecipeError, with the nearest names, where timm has none."""
     name = ALIASES.get(backbone, backbone)

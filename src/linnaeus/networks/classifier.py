@@ -11,7 +11,7 @@ from torch import nn
 
 from linnaeus.errors import PredictionError, RecipeError
 from linnaeus.files import read_json, write_json, write_with
-from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, last_layer_parameters
+from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, feature_width, last_layer_parameters
 from linnaeus.networks.head import build_head
 from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
 from linnaeus.recipe import CleanRecipe, ModelRecipe, ScratchRecipe, Section, checked
@@ -88,7 +88,7 @@ def build_classifier(
             preprocessing = scratch_preprocessing(clean.size)
         else:
             body = build_backbone(model, pretrained=pretrained)
-            features = int(body.num_features)  # type: ignore[arg-type]  # every timm model has it
+            features = feature_width(body)
             preprocessing = backbone_preprocessing(body, model.input_size)
         head = build_head(features, model.dense_widths, model.dropouts, len(classes))
     classifier = Classifier(body, head, ClassifierFacts(model, tuple(classes), clean, preprocessing))

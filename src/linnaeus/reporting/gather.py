@@ -1,5 +1,6 @@
 """From a project's files to everything that its report tells."""
 
+import shlex
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,16 @@ def _usage(project: Project, chosen: Run) -> dict[str, str]:
 
 def _commands(project: Project, runs: list[Run]) -> tuple[str, ...]:
     """What does it all again; a changed recipe is named by the file that its run keeps."""
-    root = project.root.name
+    root = shlex.quote(project.root.name)
+    table = project.stamp("split")["inputs"]["own_table"]
+    own_table = f" --table {shlex.quote(table)}" if table else ""
     trained = sorted(runs, key=lambda run: project.trained().index(run.model_id))
     return (
-        f"linnaeus catalogue {project.images} --project {root}{_rename_option(project)}",
+        f"linnaeus catalogue {shlex.quote(str(project.images))} --project {root}{_rename_option(project)}",
         f"linnaeus clean {root} {_options(project, 'clean')}",
-        f"linnaeus split {root} {_options(project, 'split')}",
+        f"linnaeus split {root} {_options(project, 'split')}{own_table}",
         *(f"linnaeus train {root} --recipe {root}/runs/{run.model_id}/recipe.yaml" for run in trained),
-        f"linnaeus evaluate {root}",
+        f"linnaeus evaluate {root} {' '.join(run.model_id for run in trained)}",
         f"linnaeus report {root}",
     )
 

@@ -20,8 +20,6 @@ from linnaeus.reporting.figures import (
 )
 from linnaeus.reporting.worries import worries
 
-__all__ = ["ModelFacts", "ReportFacts", "build_page"]
-
 # The most thumbnails of each kind, which keep the page small however many images there are.
 MOST_SAMPLES = 60
 MOST_SAMPLES_PER_CLASS = 4

@@ -34,7 +34,6 @@ class Fitted:
 
     history: pd.DataFrame
     best_epoch: int
-    seconds: float
 
 
 class _History(pl.Callback):
@@ -80,14 +79,13 @@ def fit(
 ) -> Fitted:
     """Train `network` in place on the (training, validation) loaders and leave it with its best epoch's weights.
 
-    Reproducible by `recipe.seed` on one machine. Raises TrainingError where the loss is no longer finite, or where no
-    parameter is left to train.
+    Reproducible by `recipe.seed` on one machine's CPU. Raises TrainingError where the loss is no longer finite, or
+    where no parameter is left to train.
     """
     train, val = loaders
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise TrainingError("every parameter is frozen, so there is nothing to train")
     weights = None if class_weights is None else torch.from_numpy(class_weights)
-    started = perf_counter()
     total = max(recipe.epochs, 1) * len(train)
     with progress(f"Training, {recipe.epochs} epochs at most", total) as advance:
         history = _History(network, recipe, advance)
@@ -99,7 +97,7 @@ def fit(
         network.load_state_dict(history.best_weights)
     network.cpu().eval()
     rows = pd.DataFrame(history.rows, columns=HISTORY_COLUMNS)
-    return Fitted(rows, history.best_epoch, perf_counter() - started)
+    return Fitted(rows, history.best_epoch)
 
 
 def _trainer(recipe: TrainingRecipe, history: _History) -> Any:
