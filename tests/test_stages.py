@@ -68,7 +68,7 @@ def contents(project: Path) -> dict[str, object]:
             found[name] = table.drop(columns=[c for c in TIMES if c in table]).to_csv()
         elif path.suffix in {".safetensors", ".npy", ".jpg", ".yaml"} or path.name == "model.json":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        elif path.parent.name == "stages":
+        elif path.parent.name == "stages" and path.name != "report.json":  # whose inputs hold measured times
             found[name] = json.loads(path.read_text())["key"]
         else:
             found[name] = None  # pictures of times, the report, parquet twins of the CSV files

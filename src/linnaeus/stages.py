@@ -299,10 +299,10 @@ def _earlier_run(project: Project, recipe: Recipe, progress: Progress) -> Run | 
         return None
     chain = [recipe]
     while (name := chain[-1].starts_from) is not None:
+        if name in {link.name for link in chain}:
+            raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
         earlier = Run(project.runs / name)
         chain.append(earlier.recipe if earlier.folder.is_dir() else load_recipe(name))
-        if chain[-1].name in {before.name for before in chain[:-1]}:
-            raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
     return train(project, chain[1], progress=progress)
 
 

@@ -41,7 +41,7 @@ def show_predictions(table: pd.DataFrame, form: Literal["table", "csv", "json"])
     elif form == "json":
         print(json.dumps([_prediction(row) for row in table.to_dict("records")], indent=2, ensure_ascii=False))
     else:
-        shown = table.copy()
+        shown = table.astype(object)
         for column in [name for name in table.columns if name.startswith("probability_")]:
             shown[column] = [f"{share:.1%}" if pd.notna(share) else "" for share in table[column]]
         Console().print(_table(shown.fillna("")))
