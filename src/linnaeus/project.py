@@ -214,7 +214,7 @@ def create_project(images: Path, project: "Project | str | Path | None" = None) 
             return opened
         if known.is_dir():
             raise ProjectError(f"the project {opened.root} is about {known}; give --project for a new one")
-    elif root.is_dir() and not (root / "stages").is_dir() and any(root.iterdir()):
+    elif root.is_dir() and not (root / "stages").is_dir() and any(not p.name.startswith(".") for p in root.iterdir()):
         raise ProjectError(f"{opened.root} holds other things and is no project; give --project a new folder")
     write_json(facts, {"images": str(images), "linnaeus": version("linnaeus"), "created": now()})
     return opened
