@@ -21,6 +21,7 @@ slow: $(READY)
 
 # Made again whenever the dependencies change.
 $(READY): pyproject.toml
+	@echo "Installing Linnaeus and its libraries into $(VENV): some gigabytes, so some minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(READY)
