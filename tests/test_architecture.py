@@ -13,7 +13,7 @@ SOURCE = Path(linnaeus.__file__).parent
 # From the bottom up. A file may import from the rows below its own, and from its own room.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
-    ("files", "progress"),
+    ("files", "progress", "decisions", "settings"),
     ("recipe",),
     ("project", "runs"),
     ("scale",),
@@ -22,6 +22,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("reporting", "deploy"),
     ("outcomes",),
+    ("steps",),
     ("stages",),
     ("cli",),
 )
@@ -109,7 +110,8 @@ def test_functions_take_at_most_five_positional_arguments(path: Path) -> None:
 
 
 def test_heavy_imports_inside_functions_are_the_doors_and_optional_extras() -> None:
-    allowed = {"cli/main.py", "progress.py", "project.py", "data/decode.py", "data/sources.py", "__init__.py"}
+    doors = {"__init__.py", "cli/main.py", "cli/options.py", "progress.py"}
+    allowed = doors | {"project.py", "data/decode.py", "data/sources.py"}
     lazy = {
         name_of(path)
         for path in FILES

@@ -9,11 +9,9 @@ from linnaeus.networks.backbone import ALIASES
 from linnaeus.recipe import (
     HEADS,
     RECIPE_FOLDER,
-    CleanRecipe,
     Plan,
     Recipe,
     ScratchRecipe,
-    SplitRecipe,
     TransferRecipe,
     canonical_name,
     checked,
@@ -23,6 +21,7 @@ from linnaeus.recipe import (
     recipe_names,
     transfer_recipe,
 )
+from linnaeus.settings import CleanRecipe, SplitRecipe
 
 BALANCES = {"min": "down", "max": "up", "mean": "mid"}
 

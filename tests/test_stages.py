@@ -19,7 +19,8 @@ from colours import COLOURS, write_images
 from linnaeus import files, stages
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
 from linnaeus.progress import Advance, silent
-from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, checked
+from linnaeus.recipe import Plan, Recipe, checked
+from linnaeus.settings import CleanRecipe, SplitRecipe
 
 TIMES = ["time", "train_seconds", "predict_ms_per_image", "seconds"]
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from linnaeus.data.balance import balanced, class_weights, sample_to_n
     from linnaeus.data.catalogue import Catalogue, read_catalogue
     from linnaeus.data.dataset import ImageDataset
+    from linnaeus.data.issues import Issues
     from linnaeus.data.split import Splits, split_table
     from linnaeus.errors import LinnaeusError
     from linnaeus.evaluation.comparison import side_by_side
@@ -20,12 +21,10 @@ if TYPE_CHECKING:
     from linnaeus.project import Project, open_project
     from linnaeus.recipe import (
         AugmentRecipe,
-        CleanRecipe,
         DataRecipe,
         Plan,
         Recipe,
         ScratchRecipe,
-        SplitRecipe,
         TrainingRecipe,
         TransferRecipe,
         load_plan,
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
     )
     from linnaeus.runs import Run
     from linnaeus.scale.device import keep_freed_memory
+    from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
     from linnaeus.stages import (
         catalogue,
+        check,
         clean,
         compare,
         demo,
@@ -60,6 +61,7 @@ _HOMES = {
     "linnaeus.data.balance": ("balanced", "class_weights", "sample_to_n"),
     "linnaeus.data.catalogue": ("Catalogue", "read_catalogue"),
     "linnaeus.data.dataset": ("ImageDataset",),
+    "linnaeus.data.issues": ("Issues",),
     "linnaeus.data.split": ("Splits", "split_table"),
     "linnaeus.errors": ("LinnaeusError",),
     "linnaeus.evaluation.comparison": ("side_by_side",),
@@ -69,8 +71,8 @@ _HOMES = {
     "linnaeus.progress": ("bars", "silent"),
     "linnaeus.project": ("Project", "open_project"),
     "linnaeus.recipe": (
-        *("AugmentRecipe", "CleanRecipe", "DataRecipe", "Plan", "Recipe", "ScratchRecipe", "SplitRecipe"),
-        *("TrainingRecipe", "TransferRecipe", "load_plan", "load_recipe", "transfer_recipe"),
+        *("AugmentRecipe", "DataRecipe", "Plan", "Recipe", "ScratchRecipe", "TrainingRecipe", "TransferRecipe"),
+        *("load_plan", "load_recipe", "transfer_recipe"),
     ),
     "linnaeus.records": ("Preprocessing",),
     "linnaeus.reporting.figures": (
@@ -78,8 +80,9 @@ _HOMES = {
     ),
     "linnaeus.runs": ("Run",),
     "linnaeus.scale.device": ("keep_freed_memory",),
+    "linnaeus.settings": ("CheckRecipe", "CleanRecipe", "ScanRecipe", "SplitRecipe"),
     "linnaeus.stages": (
-        *("catalogue", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
+        *("catalogue", "check", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
         "train",
     ),
 }
@@ -88,12 +91,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "AugmentRecipe",
     "Catalogue",
+    "CheckRecipe",
     "Classifier",
     "CleanRecipe",
     "Comparison",
     "DataRecipe",
     "Evaluation",
     "ImageDataset",
+    "Issues",
     "LinnaeusError",
     "ModelSummary",
     "Outcome",
@@ -102,6 +107,7 @@ __all__ = [
     "Project",
     "Recipe",
     "Run",
+    "ScanRecipe",
     "ScratchRecipe",
     "SplitRecipe",
     "Splits",
@@ -111,6 +117,7 @@ __all__ = [
     "bars",
     "build_classifier",
     "catalogue",
+    "check",
     "class_counts_figure",
     "class_weights",
     "clean",

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from linnaeus.data.catalogue import Catalogue
+from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.project import Project
 from linnaeus.records import StageCost
@@ -60,6 +61,7 @@ class Outcome:
     project: Project
     catalogue: Catalogue
     cleaned: Catalogue
+    issues: Issues
     splits: Splits
     runs: tuple[Run, ...]
     evaluations: tuple[Evaluation, ...]

@@ -3,8 +3,12 @@
 pets-linnaeus/
   project.json             the image folder, and the version that made this
   catalogue.csv .parquet   a row an image          excluded.csv .parquet        what was left out, and why
+  scan.parquet             every file as read      duplicates.csv .parquet      pairs of the same or nearly same images
   clean/                   the normalised copy     clean.csv .parquet           its catalogue
-  clean-excluded.csv ...   lost while cleaning     splits.csv .parquet          the manifest
+  clean-excluded.csv ...   lost while cleaning     issues.csv .parquet          everything odd, worst first
+  checked.csv .parquet     every check of an image decisions.csv                the user's: keep, drop, relabel
+  splits.csv .parquet      the manifest            leaks.csv .parquet           pairs of images that cross parts
+  left-out.csv .parquet    images in no part
   features/                activations of frozen trunks, by content
   runs/<model_id>/         one folder a model (see runs.py)
   results.csv              a row a run             leaderboard.csv .parquet     ranked by validation
@@ -21,6 +25,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from linnaeus.decisions import read_decisions
 from linnaeus.errors import ProjectError
 from linnaeus.files import file_hash, fingerprint, read_json, write_json
 from linnaeus.records import StageCost
@@ -43,6 +48,36 @@ class Project:
         return self.root / "excluded.parquet"
 
     @property
+    def scan(self) -> Path:
+        """What the last scan found in every file, by which the next one decodes only what is new."""
+        return self.root / "scan.parquet"
+
+    @property
+    def duplicates(self) -> Path:
+        """Pairs of images that are the same, or nearly."""
+        return self.root / "duplicates.parquet"
+
+    @property
+    def issues(self) -> Path:
+        """Everything odd, a row a finding."""
+        return self.root / "issues.parquet"
+
+    @property
+    def checked(self) -> Path:
+        """The score of every check, a row an image."""
+        return self.root / "checked.parquet"
+
+    @property
+    def decisions(self) -> Path:
+        """The user's decisions about single images."""
+        return self.root / "decisions.csv"
+
+    @property
+    def leaks(self) -> Path:
+        """Pairs of images that lie in different parts and should not."""
+        return self.root / "leaks.parquet"
+
+    @property
     def clean_folder(self) -> Path:
         """The normalised copy of the images."""
         return self.root / "clean"
@@ -61,6 +96,11 @@ class Project:
     def splits(self) -> Path:
         """The manifest of the parts."""
         return self.root / "splits.parquet"
+
+    @property
+    def left_out(self) -> Path:
+        """Images that the split had to leave out of every part."""
+        return self.root / "left-out.parquet"
 
     @property
     def features(self) -> Path:
@@ -166,6 +206,10 @@ class Project:
         if clean["catalogue"] != file_hash(self.catalogue):
             raise ProjectError(
                 f"the catalogue has changed since the images were cleaned; run: linnaeus clean {self.root}"
+            )
+        if clean["decisions"] != read_decisions(self.decisions).changing:
+            raise ProjectError(
+                f"{self.decisions} has changed since the images were cleaned; run: linnaeus clean {self.root}"
             )
         if split["own_table"] is None and split["table"] != hashes["clean"]:
             raise ProjectError(f"the clean copy has changed since it was split; run: linnaeus split {self.root}")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from linnaeus.errors import RecipeError
+from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, Section, SplitRecipe
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
 
 Balance = Literal["none", "down", "up", "mid", "median", "class-weights"] | Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1)]
 
@@ -25,37 +25,6 @@ HEADS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
     "2dense": ((128, 32), (0.0, 0.2)),
     "3dense": ((32, 64, 128), (0.2, 0.3, 0.2)),
 }
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and it refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CleanRecipe(Section):
-    """How an image is normalised: a square JPEG with `size` pixels a side.
-
-    `fit`: "squash" changes the aspect (as the deck does), "crop" cuts the longer side, "pad" adds white.
-    """
-
-    size: int = Field(224, ge=8, le=4096, description="side of the square, pixels")
-    quality: int = Field(90, ge=1, le=100, description="JPEG quality")
-    fit: Literal["squash", "crop", "pad"] = "squash"
-
-
-class SplitRecipe(Section):
-    """Shares of the whole for validation and test (training gets the rest), stratified by class."""
-
-    val: Share = 0.2
-    test: Share = 0.1
-    seed: int = Field(5, ge=0)
-
-    @model_validator(mode="after")
-    def _leaves_training(self) -> Self:
-        if self.val + self.test >= 1:
-            raise ValueError("val and test together must leave a share for training")
-        return self
 
 
 class AugmentRecipe(Section):
@@ -167,18 +136,24 @@ class Recipe(Section):
         Without a `name` of its own the changed recipe is called after its changes, so that two runs never share one.
         Raises RecipeError where a key or a value is not allowed.
         """
-        content = self.model_dump(mode="json")
-        for key, value in changes.items():
-            *sections, last = key.split(".")
-            place = content
-            for section in sections:
-                if not isinstance(place.get(section), dict):
-                    raise RecipeError(f"{self.name}: no section {section!r} for {key!r}")
-                place = place[section]
-            place[last] = value
+        content = _with_changes(self, changes, self.name)
         suffix = "".join(f"-{key.rpartition('.')[2]}{_in_a_name(value)}" for key, value in sorted(changes.items()))
         content["name"] = name or re.sub(r"[^A-Za-z0-9._+=-]+", "", self.name + suffix)
         return checked(Recipe, content, where=f"{self.name} changed")
+
+
+def _with_changes(section: Section, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A section's content with dotted settings changed."""
+    content = section.model_dump(mode="json")
+    for key, value in changes.items():
+        *names, last = key.split(".")
+        place = content
+        for name in names:
+            if not isinstance(place.get(name), dict):
+                raise RecipeError(f"{where}: no section {name!r} for {key!r}")
+            place = place[name]
+        place[last] = value
+    return content
 
 
 def _in_a_name(value: Any) -> str:
@@ -192,13 +167,16 @@ def default_recipes() -> tuple[Recipe, ...]:
 
 
 class Plan(Section):
-    """The main job: which names the classes get, how images are cleaned and split, and which models are trained.
+    """The main job: which names the classes get, how images are read, cleaned, checked and split, and which models are
+    trained.
 
     `rename`: "animals10" (the built-in map), or a map from folder name to class name.
     """
 
     rename: Literal["animals10"] | dict[str, str] | None = None
+    scan: ScanRecipe = ScanRecipe()
     clean: CleanRecipe = CleanRecipe()
+    check: CheckRecipe = CheckRecipe()
     split: SplitRecipe = SplitRecipe()
     recipes: tuple[Recipe, ...] = Field(default_factory=default_recipes, min_length=1)
 
@@ -222,6 +200,7 @@ def transfer_recipe(backbone: str, head: str = "dense256") -> Recipe:
 
 
 Checked = TypeVar("Checked", bound=BaseModel)
+Changed = TypeVar("Changed", bound=Section)
 
 
 def checked(kind: type[Checked], content: Any, *, where: str) -> Checked:
@@ -302,6 +281,11 @@ def parse_changes(changes: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise RecipeError(f"{change}: {value!r} is no value") from None
     return settings
+
+
+def changed_section(section: Changed, changes: Iterable[str], *, where: str) -> Changed:
+    """A section with settings changed by texts such as "dark=0.2" or "labels.folds=3". Raises RecipeError."""
+    return checked(type(section), _with_changes(section, parse_changes(changes), where), where=where)
 
 
 def load_plan(path: Path) -> Plan:

@@ -5,43 +5,39 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter
 from typing import Any, overload
 
 import pandas as pd
 
-from linnaeus.data.catalogue import Catalogue, catalogue_folder, exclusion_table, read_catalogue, rename_map
-from linnaeus.data.clean import clean_catalogue, clean_images
+from linnaeus.data.catalogue import Catalogue, build_catalogue, exclusion_table, read_catalogue, rename_map
+from linnaeus.data.clean import Cleaning, clean_images
 from linnaeus.data.demo import write_demo_images
-from linnaeus.data.sources import folder_state, image_folder
-from linnaeus.data.split import Splits, split_table
+from linnaeus.data.issues import Issues
+from linnaeus.data.sources import find_sources, folder_state, image_folder
+from linnaeus.data.split import Splits
+from linnaeus.decisions import apply_decisions, propose, read_decisions
 from linnaeus.deploy.predictor import find_files, predict_files
 from linnaeus.errors import PredictionError, ProjectError, RecipeError
 from linnaeus.evaluation.comparison import leaderboard
-from linnaeus.evaluation.judge import judge
-from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text
-from linnaeus.networks.classifier import (
-    build_classifier,
-    continue_from,
-    load_classifier,
-    save_classifier,
-    saved_megabytes,
-)
+from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text, write_with
+from linnaeus.networks.classifier import load_classifier
 from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.progress import Progress, silent
-from linnaeus.project import Project, create_project, now, open_project
-from linnaeus.recipe import CleanRecipe, Plan, Recipe, SplitRecipe, TransferRecipe, load_recipe
-from linnaeus.reporting.figures import confusion_figure, history_figure, save_figure, tradeoff_figure
+from linnaeus.project import Project, create_project, open_project
+from linnaeus.recipe import Plan, Recipe, TransferRecipe, load_recipe
+from linnaeus.reporting.figures import save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page
-from linnaeus.runs import Run, log_result
-from linnaeus.training.record import continued_history, training_facts
-from linnaeus.training.train import TrainingImages, train_classifier
+from linnaeus.runs import Run
+from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
+from linnaeus.steps.checking import check_afresh, find_duplicates, load_catalogue, load_issues, scan_images
+from linnaeus.steps.evaluation import evaluate_afresh, is_evaluated_on_current
+from linnaeus.steps.splitting import check_no_leaks, load_splits, split_afresh
+from linnaeus.steps.training import train_afresh, weights_hash
 
 AnyProject = Project | str | Path
 Show = Callable[[object], None]
@@ -52,6 +48,7 @@ def run(
     project: AnyProject | None = None,
     plan: Plan | None = None,
     *,
+    allow_leaks: bool = False,
     force: bool = False,
     progress: Progress = silent,
     show: Show = lambda result: None,
@@ -65,20 +62,23 @@ def run(
     folder, names = image_folder(images)
     options: dict[str, Any] = {"force": force, "progress": progress}
     project = project or (f"{names}-linnaeus" if names else None)
-    show(found := catalogue(folder, project, rename=plan.rename or names, **options))
+    show(found := catalogue(folder, project, plan.scan, rename=plan.rename or names, **options))
     opened = create_project(folder, project)
     show(cleaned := clean(opened, plan.clean, **options))
+    show(issues := check(opened, plan.check, **options))
     show(splits := split(opened, plan.split, force=force))
     runs = []
     for recipe in plan.recipes:
-        show(trained := train(opened, recipe, **options))
+        show(trained := train(opened, recipe, allow_leaks=allow_leaks, **options))
         runs.append(trained)
     evaluations = evaluate(opened, [trained.model_id for trained in runs], **options)
     for evaluation in evaluations:
         show(evaluation)
     show(comparison := compare(opened))
     page = report(opened, force=force, progress=progress)
-    outcome = Outcome(opened, found, cleaned, splits, tuple(runs), tuple(evaluations), comparison, page, opened.costs())
+    outcome = Outcome(
+        *(opened, found, cleaned, issues, splits, tuple(runs), tuple(evaluations), comparison, page, opened.costs())
+    )
     show(outcome)
     return outcome
 
@@ -86,24 +86,35 @@ def run(
 def catalogue(
     images: str | Path,
     project: AnyProject | None = None,
+    recipe: ScanRecipe | None = None,
     *,
     rename: str | Path | dict[str, str] | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Catalogue:
-    """A row for every image of a folder, and one for everything that was left out, with the reason."""
-    folder, names = Path(images), rename_map(rename)
-    state = fingerprint(folder_state(folder))
+    """A row for every image of a folder, and one for everything that was left out, with the reason.
+
+    Each file is decoded once; of a folder that was scanned before, only what is new or changed.
+    """
+    folder, names, recipe = Path(images), rename_map(rename), recipe or ScanRecipe()
+    sources, excluded = find_sources(folder)
+    state = fingerprint(folder_state(folder, sources, excluded))
     opened = create_project(folder, project)
+    has_heif = find_spec("pillow_heif") is not None
 
     def work() -> None:
-        found = catalogue_folder(folder, names, progress)
+        known = pd.read_parquet(opened.scan) if opened.scan.is_file() and not force else None
+        scanned = scan_images(folder, sources, known, recipe, has_heif=has_heif, progress=progress)
+        found = build_catalogue(folder, sources, excluded, scanned, names)
+        write_with(opened.scan, partial(scanned.to_parquet, index=False))
         write_table(found.images, opened.catalogue)
         write_table(found.excluded, opened.excluded)
+        write_table(find_duplicates(folder, found.images, recipe, progress), opened.duplicates)
 
-    inputs = {"folder": state, "rename": names, "heif": find_spec("pillow_heif") is not None}
-    opened.finish("catalogue", inputs, [opened.catalogue, opened.excluded], work, force=force)
-    return Catalogue(read_catalogue(opened.catalogue), pd.read_parquet(opened.excluded))
+    inputs = {"folder": state, "rename": names, "heif": has_heif, "recipe": recipe.model_dump(mode="json")}
+    outputs = [opened.scan, opened.catalogue, opened.excluded, opened.duplicates]
+    opened.finish("catalogue", inputs, outputs, work, force=force)
+    return load_catalogue(opened)
 
 
 def clean(
@@ -113,23 +124,59 @@ def clean(
     force: bool = False,
     progress: Progress = silent,
 ) -> Catalogue:
-    """The catalogue of a normalised copy of every image; the images themselves are only read."""
+    """The catalogue of a normalised copy of every image; the images themselves are only read.
+
+    What `decisions.csv` drops is left out, and what it relabels is copied into the folder of its new class.
+    """
     opened, recipe = open_project(project), recipe or CleanRecipe()
-    opened.stamp("catalogue")
-    images = opened.images
+    scan = ScanRecipe(**opened.stamp("catalogue")["inputs"]["recipe"])
+    images, decisions = opened.images, read_decisions(opened.decisions)
 
     def work() -> None:
-        raw = read_catalogue(opened.catalogue)
+        wanted, dropped = apply_decisions(read_catalogue(opened.catalogue), decisions)
         with whole_folder(opened.clean_folder) as folder:
-            lost = clean_images(raw, images, folder, recipe, progress)
-            cleaned = clean_catalogue(raw, folder, progress)
-        write_table(cleaned.images, opened.clean_catalogue)
-        write_table(exclusion_table(lost), opened.clean_excluded)
+            cleaned, lost = clean_images(wanted, images, folder, Cleaning(recipe, scan.max_pixels), progress)
+        write_table(cleaned, opened.clean_catalogue)
+        write_table(exclusion_table([*dropped, *lost]), opened.clean_excluded)
 
-    inputs = {"catalogue": file_hash(opened.catalogue), "recipe": recipe.model_dump(mode="json")}
+    inputs = {
+        "catalogue": file_hash(opened.catalogue),
+        "recipe": recipe.model_dump(mode="json"),
+        "decisions": decisions.changing,
+    }
     outputs = [opened.clean_folder, opened.clean_catalogue, opened.clean_excluded]
     opened.finish("clean", inputs, outputs, work, force=force)
     return Catalogue(read_catalogue(opened.clean_catalogue), pd.read_parquet(opened.clean_excluded))
+
+
+def check(
+    project: AnyProject,
+    recipe: CheckRecipe | None = None,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Issues:
+    """Everything odd about the images, the gravest first; and `decisions.csv`, proposed where there is none yet.
+
+    Wrong labels and outliers are judged by features of the clean copy, which is made where it is not there yet.
+    """
+    opened, recipe = open_project(project), recipe or CheckRecipe()
+    if recipe.judge_labels and not opened.clean_catalogue.is_file():
+        clean(opened, progress=progress)
+    inputs = {
+        "catalogue": file_hash(opened.catalogue),
+        "excluded": file_hash(opened.excluded),
+        "duplicates": file_hash(opened.duplicates),
+        "clean": file_hash(opened.clean_catalogue) if recipe.judge_labels else None,
+        "weights": weights_hash(recipe.weights),
+        "recipe": recipe.model_dump(mode="json"),
+    }
+    work = partial(check_afresh, opened, recipe, progress)
+    opened.finish("check", inputs, [opened.issues, opened.checked], work, force=force)
+    issues = load_issues(opened)
+    if not opened.decisions.exists():
+        write_with(opened.decisions, partial(propose(issues.findings).to_csv, index=False))
+    return issues
 
 
 def split(
@@ -139,41 +186,53 @@ def split(
     table: str | Path | None = None,
     force: bool = False,
 ) -> Splits:
-    """The images divided into training, validation and test: of the clean catalogue, or of any other `table`."""
+    """The images divided into training, validation and test: of the clean catalogue, or of any other `table`.
+
+    Near-duplicates stay together, and so do images that the recipe's column or pattern says belong together.
+    """
     opened, recipe = open_project(project), recipe or SplitRecipe()
     if table is None:
         opened.stamp("clean")
     source = Path(table) if table is not None else opened.clean_catalogue
     rows = read_catalogue(source)
-
-    def work() -> None:
-        write_table(split_table(rows, recipe).table, opened.splits)
-
     own_table = None if table is None else str(source.resolve())
-    inputs = {"table": file_hash(source), "own_table": own_table, "recipe": recipe.model_dump(mode="json")}
-    opened.finish("split", inputs, [opened.splits], work, force=force)
-    return Splits(pd.read_parquet(opened.splits))
+    inputs = {
+        "table": file_hash(source),
+        "own_table": own_table,
+        "recipe": recipe.model_dump(mode="json"),
+        "duplicates": file_hash(opened.duplicates) if opened.duplicates.is_file() else None,
+        "decisions": read_decisions(opened.decisions).changing,
+    }
+    outputs = [opened.splits, opened.leaks, opened.left_out]
+    opened.finish("split", inputs, outputs, partial(split_afresh, opened, rows, recipe), force=force)
+    return load_splits(opened)
 
 
 def train(
     project: AnyProject,
     recipe: Recipe | str | Path,
     *,
+    allow_leaks: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Run:
-    """One model trained on the project's splits; the run that a recipe starts from is trained first."""
+    """One model trained on the project's splits; the run that a recipe starts from is trained first.
+
+    Where images of one group lie in several parts, that is refused unless `allow_leaks`; the report then says so.
+    """
     opened = open_project(project)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    earlier = _earlier_run(opened, recipe, progress)
+    opened.stamp("split")
+    check_no_leaks(opened, allow=allow_leaks)
+    earlier = _earlier_run(opened, recipe, allow_leaks, progress)
     trained = Run(opened.runs / recipe.name)
     inputs = {
         "recipe": recipe.model_dump(mode="json"),
         **opened.current_inputs(),
-        "weights": _weights_hash(recipe),
+        "weights": weights_hash(recipe.model.weights) if isinstance(recipe.model, TransferRecipe) else None,
         "starts_from": opened.stamp(f"train-{earlier.model_id}")["key"] if earlier else None,
     }
-    work = partial(_train_afresh, opened, recipe, earlier, progress)
+    work = partial(train_afresh, opened, recipe, earlier, progress)
     opened.finish(f"train-{recipe.name}", inputs, [trained.folder], work, force=force)
     return trained
 
@@ -204,7 +263,7 @@ def evaluate(
             raise ProjectError(
                 f"{name} was trained on other images or splits than {opened.root} has now; train it again"
             )
-        work = partial(_evaluate_afresh, opened, evaluated, progress)
+        work = partial(evaluate_afresh, opened, evaluated, progress)
         opened.finish(f"evaluate-{name}", inputs, [evaluated.metrics_file, opened.results], work, force=force)
         evaluations.append(Evaluation(evaluated, evaluated.metrics, evaluated.class_report(), evaluated.confusion()))
     return evaluations
@@ -214,12 +273,12 @@ def compare(project: AnyProject) -> Comparison:
     """The evaluated runs ranked by validation accuracy, with the test accuracy's 95 % interval beside it."""
     opened = open_project(project)
     names = opened.trained()
-    stale = tuple(name for name in names if not _is_evaluated_on_current(opened, name))
+    stale = tuple(name for name in names if not is_evaluated_on_current(opened, name))
     results = [Run(opened.runs / name).metrics for name in names if name not in stale]
     if not results:
         without = f" ({', '.join(stale)} are of other splits, or not evaluated)" if stale else ""
         raise ProjectError(f"{opened.root} has nothing to compare{without}; run: linnaeus evaluate {opened.root}")
-    test_images = len(Splits(pd.read_parquet(opened.splits)).test)
+    test_images = len(load_splits(opened).test)
     table = leaderboard(pd.DataFrame(results), test_images)
     write_table(table, opened.leaderboard)
     save_figure(tradeoff_figure(table), opened.figures / "tradeoff.png")
@@ -233,6 +292,9 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
     inputs = {
         "catalogue": opened.stamp("catalogue")["key"],
         "clean": opened.stamp("clean")["key"],
+        "issues": file_hash(opened.issues) if opened.issues.is_file() else None,
+        "decisions": file_hash(opened.decisions) if opened.decisions.is_file() else None,
+        "leaks": file_hash(opened.leaks),
         "leaderboard": file_hash(opened.leaderboard),
         "runs": [opened.stamp(f"evaluate-{name}")["key"] for name in comparison.table["model_id"]],
     }
@@ -289,11 +351,11 @@ def demo(
         with whole_folder(images) as partial_folder:
             write_demo_images(partial_folder)
     recipes = (load_recipe("demo-cnn"), load_recipe("demo-transfer"))
-    plan = Plan(clean=CleanRecipe(size=96), recipes=recipes)
+    plan = Plan(clean=CleanRecipe(size=96), check=CheckRecipe(input_size=96), recipes=recipes)
     return run(images, place / "digits-linnaeus", plan, force=force, progress=progress, show=show)
 
 
-def _earlier_run(project: Project, recipe: Recipe, progress: Progress) -> Run | None:
+def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, progress: Progress) -> Run | None:
     """The run that a recipe starts from, trained where it is not yet: by its own recipe if there was one, else ours."""
     if recipe.starts_from is None:
         return None
@@ -303,83 +365,7 @@ def _earlier_run(project: Project, recipe: Recipe, progress: Progress) -> Run | 
             raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
         earlier = Run(project.runs / name)
         chain.append(earlier.recipe if earlier.folder.is_dir() else load_recipe(name))
-    return train(project, chain[1], progress=progress)
-
-
-def _weights_hash(recipe: Recipe) -> str | None:
-    """The hash of the weights file that a recipe names, by which a changed one is noticed."""
-    named = recipe.model.weights if isinstance(recipe.model, TransferRecipe) else "none"
-    return file_hash(Path(named)) if Path(named).is_file() else None
-
-
-def _train_afresh(project: Project, recipe: Recipe, earlier: Run | None, progress: Progress) -> None:
-    images = _training_images(project)
-    clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
-    seed = recipe.training.seed
-    started = perf_counter()
-    classifier = build_classifier(
-        recipe.model, images.splits.classes, clean_recipe, pretrained=earlier is None, seed=seed
-    )
-    if earlier is not None:
-        continue_from(classifier, load_classifier(earlier.folder), earlier.model_id)
-    fitted = train_classifier(classifier, recipe, images, progress)
-    seconds = perf_counter() - started
-    with whole_folder(project.runs / recipe.name) as folder:
-        save_classifier(classifier, folder)
-        history = continued_history(fitted.history.assign(model_id=recipe.name), earlier)
-        facts = training_facts(classifier, fitted, seconds, saved_megabytes(folder))
-        made = Run(folder)
-        made.save_training(recipe, history, facts)
-        save_figure(history_figure(history), made.history_picture)
-
-
-def _training_images(project: Project) -> TrainingImages:
-    splits = Splits(pd.read_parquet(project.splits))
-    cleaned = read_catalogue(project.clean_catalogue).set_index("relpath")
-    unknown = set(splits.table["relpath"]) - set(cleaned.index)
-    if unknown:
-        raise ProjectError(
-            f"the splits name {len(unknown)} images that are not in {project.clean_folder}, such as "
-            f"{min(unknown)}; paths must be relative to that folder, or run: linnaeus split {project.root}"
-        )
-    return TrainingImages(splits, project.clean_folder, cleaned["sha256"], project.features)
-
-
-def _evaluate_afresh(project: Project, evaluated: Run, progress: Progress) -> None:
-    splits = Splits(pd.read_parquet(project.splits))
-    classifier = load_classifier(evaluated.folder)
-    val = judge(classifier, splits.val, project.clean_folder, progress)
-    test = judge(classifier, splits.test, project.clean_folder, progress)
-    evaluated.save_predictions("val", val.predictions)
-    evaluated.save_predictions("test", test.predictions)
-    report_table, confusion = test.class_report(), test.confusion()
-    recipe, facts = evaluated.recipe, evaluated.training
-    metrics = {
-        "time": now(),
-        "model_id": evaluated.model_id,
-        "learning_rate": recipe.training.learning_rate,
-        "epochs": facts.epochs,
-        "batchsize": recipe.training.batch_size,
-        "acc_train": facts.acc_train,
-        "acc_val": val.scores().accuracy,
-        **asdict(test.scores()),
-        "parameters": facts.parameters,
-        "size_mb": round(facts.size_mb, 3),
-        "train_seconds": round(facts.train_seconds, 1),
-        "predict_ms_per_image": round(1000 * (val.seconds + test.seconds) / (len(val) + len(test)), 2),
-    }
-    evaluated.save_evaluation(report_table, confusion, metrics)
-    save_figure(confusion_figure(confusion), evaluated.confusion_picture)
-    log_result(project.results, metrics)
-
-
-def _is_evaluated_on_current(project: Project, model_id: str) -> bool:
-    """Whether a run was trained and evaluated on the images and splits that the project has now."""
-    current = project.current_inputs()
-    if not project.is_trained_on_current(model_id) or not Run(project.runs / model_id).metrics_file.is_file():
-        return False
-    trained, evaluated = project.stamp(f"train-{model_id}"), project.stamp(f"evaluate-{model_id}")
-    return bool(evaluated["inputs"] == {"trained": trained["key"], **current})
+    return train(project, chain[1], allow_leaks=allow_leaks, progress=progress)
 
 
 def _model_folder(model: AnyProject | Run) -> Path:

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from linnaeus.data.catalogue import catalogue_folder
-from linnaeus.data.clean import clean_catalogue, clean_images, clean_relpaths
+from linnaeus.data.clean import Cleaning, clean_images, clean_relpaths
 from linnaeus.data.decode import rgb_pixels
-from linnaeus.recipe import CleanRecipe
+from linnaeus.settings import CleanRecipe
 
-SMALL = CleanRecipe(size=16)
+SMALL = Cleaning(CleanRecipe(size=16))
 
 
 def _image(path: Path, colour: int) -> None:
@@ -32,14 +32,16 @@ def _greys(target: Path) -> list[int]:
 
 def _clean(images: Path, target: Path, rename: dict[str, str] | None = None) -> pd.DataFrame:
     table = catalogue_folder(images, rename or {}).images
-    assert clean_images(table, images, target, SMALL) == []
+    cleaned, lost = clean_images(table, images, target, SMALL)
+    assert lost == []
+    assert [*cleaned["sha256"]] == [hashlib.sha256((target / p).read_bytes()).hexdigest() for p in cleaned["relpath"]]
     return table
 
 
 def test_every_clean_image_is_an_rgb_jpeg_of_the_deck_s_size(tmp_path: Path) -> None:
     images = _images(tmp_path / "raw", "cat/a.jpg", "cat/b.png", "dog/c.PNG")
     table = catalogue_folder(images, {}).images
-    clean_images(table, images, tmp_path / "clean", CleanRecipe())
+    clean_images(table, images, tmp_path / "clean", Cleaning(CleanRecipe()))
     cleaned = []
     for path in (tmp_path / "clean").rglob("*.jpg"):
         with Image.open(path) as image:
@@ -96,7 +98,7 @@ def test_an_image_that_was_removed_meanwhile_is_reported_and_the_others_are_clea
     images = _images(tmp_path / "raw", "cat/a.jpg", "cat/b.jpg", "dog/c.jpg")
     table = catalogue_folder(images, {}).images
     (images / "cat" / "b.jpg").unlink()
-    (exclusion,) = clean_images(table, images, tmp_path / "clean", SMALL)
+    _, (exclusion,) = clean_images(table, images, tmp_path / "clean", SMALL)
     assert (exclusion.relpath, exclusion.reason) == ("cat/b.jpg", "cannot be opened")
     assert _greys(tmp_path / "clean") == [0, 2]
 
@@ -111,8 +113,8 @@ def test_cleaning_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_clean_catalogue_leads_every_image_back_to_its_source(tmp_path: Path) -> None:
     images = _images(tmp_path / "raw", "gatto/b.png", "gatto/a.jpg", "gatto/a.png", "cane/c.jpg")
-    table = _clean(images, tmp_path / "clean", {"gatto": "cat", "cane": "dog"})
-    cleaned = clean_catalogue(table, tmp_path / "clean").images
+    table = catalogue_folder(images, {"gatto": "cat", "cane": "dog"}).images
+    cleaned, _ = clean_images(table, images, tmp_path / "clean", SMALL)
     assert [*cleaned["relpath"]] == sorted(cleaned["relpath"])
     assert sorted(cleaned["source"]) == sorted(table["relpath"])
     assert dict(zip(cleaned["source"], cleaned["category"], strict=True)) == dict(
@@ -131,13 +133,5 @@ def test_the_clean_catalogue_leads_every_image_back_to_its_source(tmp_path: Path
 
 def test_the_clean_catalogue_keeps_the_parts_that_were_given(tmp_path: Path) -> None:
     images = _images(tmp_path / "raw", "train/cat/a.jpg", "val/cat/a.jpg", "test/cat/b.jpg")
-    table = _clean(images, tmp_path / "clean")
-    cleaned = clean_catalogue(table, tmp_path / "clean").images
+    cleaned, _ = clean_images(catalogue_folder(images, {}).images, images, tmp_path / "clean", SMALL)
     assert [source.split("/")[0] for source in cleaned["source"]] == [*cleaned["given_split"]]
-
-
-def test_the_clean_catalogue_leaves_out_what_could_not_be_cleaned(tmp_path: Path) -> None:
-    images = _images(tmp_path / "raw", "cat/a.jpg", "cat/b.jpg")
-    table = _clean(images, tmp_path / "clean")
-    (tmp_path / "clean" / "cat" / "a.jpg").unlink()
-    assert [*clean_catalogue(table, tmp_path / "clean").images["source"]] == ["cat/b.jpg"]

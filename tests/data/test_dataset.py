@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from linnaeus.data.dataset import Batch, Draw, EpochSampler, ImageDataset, TensorTable, preprocessed, resized
-from linnaeus.data.decode import rgb_pixels
+from linnaeus.data.dataset import Batch, Draw, EpochSampler, ImageDataset, TensorTable, preprocessed
+from linnaeus.data.decode import resized, rgb_pixels
 from linnaeus.errors import TrainingError
 from linnaeus.recipe import AugmentRecipe
 from linnaeus.records import Preprocessing
@@ -171,18 +171,18 @@ def test_an_empty_table_is_refused() -> None:
 
 def test_an_image_of_the_right_size_is_not_resampled() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resized(pixels, SIDE), pixels)
+    np.testing.assert_array_equal(resized(pixels, SIDE, SIDE), pixels)
 
 
 def test_a_smaller_image_is_the_average_of_what_it_covers() -> None:
     pixels = np.zeros((4, 4, 3), dtype=np.uint8)
     pixels[:2, 0] = 200
-    assert resized(pixels, 2)[:, :, 0].tolist() == [[100, 0], [0, 0]]
+    assert resized(pixels, 2, 2)[:, :, 0].tolist() == [[100, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (9, 4), (20, 30), (30, 3)])
 def test_an_image_of_any_shape_becomes_a_square(shape: tuple[int, int]) -> None:
-    assert resized(np.full((*shape, 3), 77, dtype=np.uint8), 8).tolist() == [[[77] * 3] * 8] * 8
+    assert resized(np.full((*shape, 3), 77, dtype=np.uint8), 8, 8).tolist() == [[[77] * 3] * 8] * 8
 
 
 def test_preprocessing_leaves_its_argument_alone() -> None:

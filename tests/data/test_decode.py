@@ -1,6 +1,6 @@
 import contextlib
-import hashlib
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
 
 from linnaeus.data import decode
 from linnaeus.data.decode import (
     Pixels,
     fit_square,
-    inspect,
     normalised_jpeg,
     open_image,
+    read_bytes,
+    resized,
     rgb_pixels,
     thumbnail_jpeg,
     upright_rgb,
 )
 from linnaeus.errors import DecodeError
-from linnaeus.recipe import CleanRecipe
+from linnaeus.settings import CleanRecipe
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 
@@ -180,11 +182,11 @@ def test_damaged_exif_does_not_end_the_stage() -> None:
         assert rgb_pixels(content).shape[2] == 3
 
 
-def test_a_truncated_jpeg_is_refused_as_unreadable() -> None:
+def test_a_truncated_jpeg_is_refused_as_such() -> None:
     content = _encoded(_noise(), "JPEG")
     with pytest.raises(DecodeError) as caught:
-        open_image(content[: len(content) // 2], ".jpg")
-    assert caught.value.reason == "unreadable image"
+        decode.decode(content[: len(content) // 2], ".jpg")
+    assert caught.value.reason == "truncated image"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
@@ -192,18 +194,18 @@ def test_no_way_of_cutting_a_file_short_ends_in_another_error(kind: str) -> None
     content = _encoded(_noise(), kind)
     for length in range(1, len(content) - 64, max(1, len(content) // 40)):
         with pytest.raises(DecodeError):
-            open_image(content[:length], ".jpg")
+            decode.decode(content[:length], ".jpg")
 
 
 def test_an_empty_file_is_told_as_such(tmp_path: Path) -> None:
     with pytest.raises(DecodeError) as caught:
-        inspect(_written(tmp_path / "a.jpg", b""))
+        read_bytes(_written(tmp_path / "a.jpg", b""))
     assert caught.value.reason == "empty file"
 
 
 def test_a_file_that_is_gone_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(DecodeError) as caught:
-        inspect(tmp_path / "a.jpg")
+        read_bytes(tmp_path / "a.jpg")
     assert caught.value.reason == "cannot be opened"
 
 
@@ -216,26 +218,24 @@ def test_a_file_that_is_gone_cannot_be_opened(tmp_path: Path) -> None:
         ("A.JPG", "unreadable image"),
     ],
 )
-def test_a_text_file_is_no_image_but_a_photograph_of_text_bytes_is_broken(
-    tmp_path: Path, name: str, reason: str
-) -> None:
+def test_a_text_file_is_no_image_but_a_photograph_of_text_bytes_is_broken(name: str, reason: str) -> None:
     with pytest.raises(DecodeError) as caught:
-        inspect(_written(tmp_path / name, b"only some words"))
+        decode.decode(b"only some words", Path(name).suffix)
     assert caught.value.reason == reason
 
 
-def test_an_image_with_another_ending_is_still_an_image(tmp_path: Path) -> None:
-    facts = inspect(_written(tmp_path / "photo.txt", _encoded(_noise(4, 6))))
-    assert (facts.width, facts.height) == (6, 4)
+def test_an_image_with_another_ending_is_still_an_image() -> None:
+    header, _ = decode.decode(_encoded(_noise(4, 6)), ".txt")
+    assert (header.width, header.height) == (6, 4)
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_too_many_pixels_are_refused_before_they_are_decoded(kind: str) -> None:
     with pytest.raises(DecodeError) as caught:
-        open_image(_encoded(_noise(10, 11)))
+        decode.decode(_encoded(_noise(10, 11), kind), max_pixels=100)
     assert caught.value.reason == "too many pixels"
     assert "11 x 10" in caught.value.detail
-    assert open_image(_encoded(_noise(10, 10))).size == (10, 10)
+    assert decode.decode(_encoded(_noise(10, 10), kind), max_pixels=100)[1].shape == (10, 10, 3)
 
 
 def test_a_decompression_bomb_is_refused() -> None:
@@ -251,23 +251,96 @@ def test_a_decompression_bomb_is_refused() -> None:
 def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "MAX_FILE_BYTES", 10)
     with pytest.raises(DecodeError) as caught:
-        inspect(_written(tmp_path / "a.jpg", b"12345678901"))
+        read_bytes(_written(tmp_path / "a.jpg", b"12345678901"))
     assert caught.value.reason == "file too large"
 
 
-def test_the_facts_are_those_of_the_stored_image(tmp_path: Path) -> None:
+def test_the_header_is_that_of_the_stored_image_and_the_pixels_are_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = _encoded(Image.new("L", (30, 20)), "JPEG", exif=exif)
-    facts = inspect(_written(tmp_path / "a.jpg", content))
-    assert (facts.width, facts.height, facts.mode, facts.channels) == (30, 20, "L", 1)
-    assert (facts.bytes, facts.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    header, pixels = decode.decode(content)
+    assert (header.width, header.height, header.mode, header.channels) == (30, 20, "L", 1)
+    assert header.orientation == 6
+    assert pixels.shape == (30, 20, 3)
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("L", 1), ("P", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4)])
-def test_channels_are_counted_by_the_stored_mode(tmp_path: Path, mode: str, channels: int) -> None:
-    facts = inspect(_written(tmp_path / "a.png", _encoded(Image.new(mode, (4, 4)))))
-    assert (facts.mode, facts.channels) == (mode, channels)
+def test_channels_are_counted_by_the_stored_mode(mode: str, channels: int) -> None:
+    header, _ = decode.decode(_encoded(Image.new(mode, (4, 4))))
+    assert (header.mode, header.channels) == (mode, channels)
+
+
+@pytest.mark.parametrize("options", [{"quality": 30}, {"quality": 95, "subsampling": 0}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_decodes_to_the_very_pixels_that_pillow_makes_of_it(mode: str, options: dict[str, Any]) -> None:
+    content = _encoded(_noise(33, 47).convert(mode), "JPEG", **options)
+    header, pixels = decode.decode(content)
+    with Image.open(io.BytesIO(content)) as image:
+        np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+        assert (header.mode, header.width, header.height) == (image.mode, *image.size)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "PNG", "WEBP"])
+def test_every_orientation_is_set_upright_as_pillow_does(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = _encoded(_noise(9, 14), kind, exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    header, pixels = decode.decode(content)
+    np.testing.assert_array_equal(pixels, expected)
+    assert header.orientation == (1 if kind == "TIFF" else orientation)  # Pillow sets a TIFF upright by itself
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "depth"),
+    [("1", "PNG", 1), ("L", "JPEG", 8), ("I;16", "PNG", 16), ("I;16", "TIFF", 16), ("F", "TIFF", 32), ("P", "GIF", 8)],
+)
+def test_the_bit_depth_is_that_of_the_file(mode: str, kind: str, depth: int) -> None:
+    assert decode.decode(_encoded(Image.new(mode, (4, 4)), kind))[0].bit_depth == depth
+
+
+def test_frames_profile_and_transparency_are_told() -> None:
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 120, 240)]
+    assert decode.decode(_encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))[0].frames == 3
+    assert decode.decode(_encoded(_noise(), "JPEG", icc_profile=b"colour" * 9))[0].has_icc_profile
+    assert not decode.decode(_encoded(_noise(), "JPEG"))[0].has_icc_profile
+    assert decode.decode(_encoded(Image.new("LA", (4, 4))))[0].has_transparency
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _written(tmp_path / "a.jpg", b"first half")
+    before = os.fstat
+
+    def growing(number: int) -> os.stat_result:
+        facts = before(number)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return facts
+
+    monkeypatch.setattr(os, "fstat", growing)
+    with pytest.raises(DecodeError) as caught:
+        read_bytes(path)
+    assert caught.value.reason == "changed while it was read"
+
+
+@pytest.mark.parametrize("size", [(300, 225), (150, 120), (400, 150), (640, 427), (1280, 854), (225, 250)])
+def test_a_resized_photograph_is_within_two_of_255_of_pillow_s_bicubic(size: tuple[int, int]) -> None:
+    photograph = load_sample_image("china.jpg")
+    source = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS))
+    expected = np.asarray(Image.fromarray(source).resize((224, 224), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(resized(source, 224, 224) - expected).mean() < 2
+
+
+def test_a_large_jpeg_may_be_decoded_smaller_but_never_below_what_is_needed() -> None:
+    content = _encoded(Image.fromarray(load_sample_image("china.jpg")), "JPEG", quality=95)
+    header, pixels = decode.decode(content, at_least=100)
+    assert (header.width, header.height) == (640, 427)
+    assert 100 <= min(pixels.shape[:2]) < 427
+    whole = resized(decode.decode(content)[1], 100, 100).astype(int)
+    assert np.abs(resized(pixels, 100, 100) - whole).mean() < 2
 
 
 def test_the_first_picture_of_an_animation_is_taken() -> None:
@@ -281,7 +354,7 @@ def _square(fit: str, width: int = 40, height: int = 20, size: int = 8) -> Pixel
     image = Image.new("RGB", (width, height), RED)
     image.paste((0, 0, 255), (0, 0, width // 5, height))
     image.paste((0, 0, 255), (width - width // 5, 0, width, height))
-    return np.asarray(fit_square(image, CleanRecipe.model_validate({"size": size, "fit": fit})))
+    return fit_square(np.asarray(image), CleanRecipe.model_validate({"size": size, "fit": fit}))
 
 
 def test_squashing_keeps_the_whole_picture_and_changes_its_aspect() -> None:
@@ -311,7 +384,7 @@ def test_padding_adds_white_above_and_below_a_wide_picture() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 8)])
 def test_the_oddest_picture_becomes_a_square(fit: str, size: tuple[int, int]) -> None:
     recipe = CleanRecipe.model_validate({"size": 16, "fit": fit})
-    assert fit_square(Image.new("RGB", size, RED), recipe).size == (16, 16)
+    assert fit_square(np.asarray(Image.new("RGB", size, RED)), recipe).shape == (16, 16, 3)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])

@@ -1,14 +1,18 @@
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 from linnaeus.data.catalogue import read_catalogue, with_labels
 from linnaeus.data.split import Splits, split_table
 from linnaeus.errors import SplitError
-from linnaeus.recipe import SplitRecipe
 from linnaeus.records import PARTS
+from linnaeus.settings import SplitRecipe
 
 
 def _table(counts: dict[str, int]) -> pd.DataFrame:
@@ -184,3 +188,190 @@ def test_the_table_that_is_divided_stays_as_it_was() -> None:
     before = table.copy()
     split_table(table)
     pd.testing.assert_frame_equal(table, before)
+
+
+METHODS = ("stratified", "hash", "kfold")
+
+
+def _crossing(splits: Splits) -> int:
+    return int((splits.table.groupby("group")["split"].nunique() > 1).sum())
+
+
+def _largest_change(splits: Splits, others: Splits) -> int:
+    """By how many images the two differ most, of all classes and parts."""
+    return int(np.abs(splits.counts().to_numpy() - others.counts().to_numpy()).max())
+
+
+def _random_groups(rows: int, seed: int, largest: int = 5) -> NDArray[np.int64]:
+    """A key for each row, of groups of 2 to `largest` rows anywhere in the table."""
+    rng = np.random.default_rng(seed)
+    keys = np.repeat(np.arange(rows), rng.integers(2, largest + 1, size=rows))[:rows]
+    return rng.permutation(keys)
+
+
+def test_groups_of_one_image_each_give_the_deck_s_split(animals: pd.DataFrame, deck_splits: Splits) -> None:
+    splits = split_table(animals, groups=range(len(animals)))
+    pd.testing.assert_frame_equal(splits.table.drop(columns="group"), deck_splits.table)
+    assert splits.table["group"].is_unique
+
+
+def test_animals10_with_every_image_in_a_group_keeps_the_deck_s_shares(
+    animals: pd.DataFrame, deck_splits: Splits
+) -> None:
+    splits = split_table(animals, groups=_random_groups(len(animals), seed=0))
+    assert _crossing(splits) == 0
+    assert _largest_change(splits, deck_splits) <= 5
+
+
+def test_images_that_do_not_change_part_stay_in_their_order() -> None:
+    table = _table({"cat": 60, "dog": 60})
+    deck, splits = split_table(table), split_table(table, groups=[0, 0, 0, *range(3, 120)])
+    kept = splits.train[splits.train["relpath"].isin(deck.train["relpath"])]
+    assert [*kept["relpath"]] == [relpath for relpath in deck.train["relpath"] if relpath in {*kept["relpath"]}]
+    assert len(kept) >= len(deck.train) - 3
+
+
+@st.composite
+def grouped_tables(draw: st.DrawFn) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """A table of two to four classes and a group key for each row; a group has images of one class."""
+    group_sizes = st.sampled_from([1, 1, draw(st.integers(1, 5)), draw(st.integers(1, 5))])
+    sizes = draw(st.lists(st.lists(group_sizes, min_size=10, max_size=30), min_size=2, max_size=4))
+    table = _table({f"class{number}": sum(groups) for number, groups in enumerate(sizes)})
+    keys = np.repeat(np.arange(sum(map(len, sizes))), np.concatenate(sizes))
+    order = np.random.default_rng(draw(st.integers(0, 99))).permutation(len(table))
+    return table.iloc[order].reset_index(drop=True), keys[order]
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(grouped=grouped_tables(), seed=st.integers(0, 99))
+def test_any_groups_stay_whole_and_any_class_keeps_its_counts_within_one_image_or_group(
+    grouped: tuple[pd.DataFrame, NDArray[np.int64]], seed: int
+) -> None:
+    table, keys = grouped
+    recipe = SplitRecipe(seed=seed)
+    deck, splits = split_table(table, recipe), split_table(table, recipe, keys)
+    assert sorted(splits.table["relpath"]) == sorted(table["relpath"])
+    assert _crossing(splits) == 0
+    assert ((splits.table["group"].map(splits.table["group"].value_counts())).max()) == np.bincount(keys).max()
+    for name, off in (splits.counts() - deck.counts()).abs().max(axis=1).items():
+        assert off <= max(1, np.bincount(keys[table["category"] == name]).max())
+    shuffled = table.set_axis(np.random.default_rng(seed).permutation(len(table)) + 7, axis=0)
+    named = pd.Series([f"group {key}" for key in keys], index=range(50, 50 + len(keys)))
+    pd.testing.assert_frame_equal(split_table(shuffled, recipe, named).table, splits.table)
+    if np.bincount(keys).max() == 1:
+        pd.testing.assert_frame_equal(splits.table[[*deck.table]], deck.table)
+
+
+@settings(max_examples=40, deadline=None, database=None)
+@given(grouped=grouped_tables(), joined=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=8))
+def test_groups_of_several_classes_are_kept_whole_or_refused(
+    grouped: tuple[pd.DataFrame, NDArray[np.int64]], joined: list[tuple[int, int]]
+) -> None:
+    table, keys = grouped
+    for first, second in joined:
+        keys[keys == second] = first
+    try:
+        splits = split_table(table, groups=keys)
+    except SplitError as error:
+        refusal = str(error)
+        assert "too few groups" in refusal or "groups of several classes" in refusal
+        return
+    assert _crossing(splits) == 0
+    assert sorted(splits.table["relpath"]) == sorted(table["relpath"])
+    assert (splits.counts() > 0).all(axis=None)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_class_of_one_or_two_groups_is_refused_by_its_name_and_size(groups: int) -> None:
+    table = _table({"cat": 30, "dog": 30})
+    keys = [row if row < 30 else 100 + row % groups for row in range(60)]
+    with pytest.raises(SplitError, match=rf"each of 3 parts: dog \(30 images in {groups}\)"):
+        split_table(table, groups=keys)
+
+
+def test_column_and_pattern_are_kept_together_and_named_in_the_manifest() -> None:
+    table = _table({"cat": 40, "dog": 40}).assign(site=[f"s{row % 9}" for row in range(80)])
+    splits = split_table(table, SplitRecipe(group_column="site"))
+    assert [*splits.table] == ["relpath", "category", "label", "split", "group", "group_name"]
+    assert _crossing(splits) == 0
+    sites = table.set_index("relpath")["site"]
+    assert [*splits.table["group_name"]] == [*sites[splits.table["relpath"]]]
+    by_path = split_table(table, SplitRecipe(group_pattern=r"/(\d)"))
+    assert (by_path.table.groupby("group_name")["split"].nunique() == 1).all()
+    assert (by_path.table.groupby("group_name").size() > 1).any()
+
+
+def test_a_user_s_own_columns_of_the_manifest_s_names_do_not_come_in() -> None:
+    table = _table({"cat": 10, "dog": 10})
+    own = table.assign(split="x", group=1, group_name="y", fold=2, source="z")
+    pd.testing.assert_frame_equal(split_table(own).table, split_table(table).table)
+
+
+@pytest.mark.parametrize("missing", ["val", "test"])
+def test_a_missing_part_is_drawn_from_training_without_dividing_a_group(missing: str) -> None:
+    present = "test" if missing == "val" else "val"
+    table = _given({"train": {"cat": 60, "dog": 60}, present: {"cat": 10, "dog": 10}})
+    keys = _random_groups(120, seed=1)
+    splits = split_table(table, groups=[*keys, *range(1000, 1020)])
+    assert _crossing(splits) == 0
+    assert {*splits.part("test" if missing == "val" else "val")["relpath"]} == {*table["relpath"].iloc[120:]}
+    plain = split_table(table)
+    assert _largest_change(splits, plain) <= 5
+
+
+def test_both_missing_parts_are_drawn_from_training_without_dividing_a_group() -> None:
+    table = _given({"train": {"cat": 60, "dog": 60}})
+    splits = split_table(table, groups=_random_groups(120, seed=1))
+    assert _crossing(splits) == 0
+    assert _largest_change(splits, split_table(table)) <= 5
+
+
+def test_given_parts_stay_as_they_are_even_where_a_group_crosses_them() -> None:
+    table = _given({"train": {"cat": 9, "dog": 9}, "val": {"cat": 2, "dog": 1}, "test": {"cat": 2, "dog": 2}})
+    splits = split_table(table, groups=[0] * len(table))
+    pd.testing.assert_frame_equal(splits.table.drop(columns="group"), split_table(table).table)
+
+
+def test_a_class_with_one_group_to_draw_a_missing_part_from_is_refused() -> None:
+    table = _given({"train": {"cat": 40, "dog": 40}, "test": {"cat": 10, "dog": 10}})
+    with pytest.raises(SplitError, match=r"each of 2 parts: dog \(40 images in 1\)"):
+        split_table(table, groups=[row if row < 40 or row >= 80 else 500 for row in range(100)])
+
+
+@pytest.mark.parametrize(
+    ("parts", "complaint"),
+    [
+        (["val", "test"], "given_split has no train"),
+        (["train", "valid", "test"], "given_split has 'valid'; it may only have train, val, test"),
+    ],
+)
+def test_given_parts_without_training_or_with_another_name_are_refused(parts: list[str], complaint: str) -> None:
+    with pytest.raises(SplitError, match=complaint):
+        split_table(_given({part: {"cat": 5, "dog": 5} for part in parts}))
+
+
+@pytest.mark.parametrize("method", ["hash", "kfold"])
+def test_given_parts_and_a_method_that_would_undo_them_contradict_each_other(method: str) -> None:
+    table = _given({"train": {"cat": 50, "dog": 50}, "test": {"cat": 10, "dog": 10}})
+    with pytest.raises(SplitError, match=f"method {method} would undo"):
+        split_table(table, SplitRecipe.model_validate({"method": method}))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize(
+    ("counts", "complaint"),
+    [
+        ({}, "no images"),
+        ({"cat": 50}, r"only one class \(cat\)"),
+        ({"cat": 60, "dog": 60, "ant": 2}, r"\bant\b"),
+        ({"cat": 1, "dog": 1}, "images"),
+    ],
+)
+def test_every_method_refuses_what_cannot_be_trained_on(
+    method: str, grouped: bool, counts: dict[str, int], complaint: str
+) -> None:
+    table = _table(counts)
+    keys = [row // 2 for row in range(len(table))] if grouped else None
+    with pytest.raises(SplitError, match=complaint):
+        split_table(table, SplitRecipe.model_validate({"method": method}), keys)

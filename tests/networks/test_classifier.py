@@ -17,7 +17,8 @@ from linnaeus.networks.classifier import (
     save_classifier,
     saved_megabytes,
 )
-from linnaeus.recipe import CleanRecipe, ModelRecipe, ScratchRecipe, TransferRecipe
+from linnaeus.recipe import ModelRecipe, ScratchRecipe, TransferRecipe
+from linnaeus.settings import CleanRecipe
 
 SCRATCH = ScratchRecipe(conv_widths=(4,), pool_sizes=(2,), dense_widths=(6,), dropouts=(0.5,))
 TRANSFER = TransferRecipe(backbone="test_resnet", weights="random", input_size=32, dense_widths=(8,))

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from linnaeus.data.dataset import preprocessed, resized
-from linnaeus.data.decode import rgb_pixels
+from linnaeus.data.dataset import preprocessed
+from linnaeus.data.decode import resized, rgb_pixels
 from linnaeus.errors import WeightsError
 from linnaeus.networks import weights as module
 from linnaeus.networks.backbone import backbone_preprocessing
@@ -56,7 +56,7 @@ def test_every_installed_tensor_of_lite0_arrives_under_timm_s_name_for_it() -> N
 def test_lite0_knows_a_cat_on_the_preprocessing_that_goes_with_it(shared: Path) -> None:
     paths = sorted((shared / "data" / "animals9" / "gatto").iterdir())[:6]
     model = load_pretrained(timm.create_model, LITE0, "auto").eval()
-    pixels = [resized(rgb_pixels(path.read_bytes()), 224) for path in paths]
+    pixels = [resized(rgb_pixels(path.read_bytes()), 224, 224) for path in paths]
     images = preprocessed(np.stack(pixels), backbone_preprocessing(model, None))
     with torch.inference_mode():
         places = model(images).argmax(dim=1)

@@ -18,12 +18,12 @@ from linnaeus.data.split import Splits
 from linnaeus.errors import DecodeError
 from linnaeus.evaluation.comparison import leaderboard
 from linnaeus.evaluation.metrics import class_report, confusion_counts, scores
-from linnaeus.recipe import CleanRecipe
 from linnaeus.records import Exclusion, StageCost
 from linnaeus.reporting import page
 from linnaeus.reporting.facts import ModelFacts, ReportFacts
 from linnaeus.reporting.page import build_page
 from linnaeus.reporting.worries import worries
+from linnaeus.settings import CleanRecipe
 
 PARTS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
 

@@ -34,14 +34,28 @@ def test_an_error_reaches_the_reader() -> None:
         [*map_images(fail, [1])]
 
 
-def test_the_work_runs_only_a_few_chunks_ahead_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "CHUNK", 4)
+def test_the_work_runs_only_a_little_ahead_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "AHEAD", 4)
     done: list[int] = []
     outcomes = map_images(done.append, range(1000))
     next(outcomes)
     time.sleep(0.05)
-    assert len(done) <= 4 * core_count()
+    assert len(done) <= 4 * core_count() + 1
     outcomes.close()  # type: ignore[attr-defined]
+
+
+def test_a_reader_that_stops_early_cancels_what_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "core_count", lambda: 1)
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        time.sleep(0.01)
+
+    outcomes = map_images(work, range(64))
+    next(outcomes)
+    outcomes.close()  # type: ignore[attr-defined]
+    assert len(begun) < 64
 
 
 def test_all_cores_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

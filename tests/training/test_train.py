@@ -14,8 +14,9 @@ from linnaeus.data.split import Splits, split_table
 from linnaeus.errors import TrainingError
 from linnaeus.files import file_hash
 from linnaeus.networks.classifier import Classifier, build_classifier
-from linnaeus.recipe import CleanRecipe, Recipe, load_recipe
+from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.records import Preprocessing
+from linnaeus.settings import CleanRecipe
 from linnaeus.training import train as module
 from linnaeus.training.features import activation_bytes, cached_activations
 from linnaeus.training.train import TrainingImages, divide, image_loaders, train_classifier
@@ -221,8 +222,8 @@ def _cached(images: TrainingImages, trunk: nn.Module, **changes: Any) -> set[str
     found = cached_activations(trunk, dataset, hashes, images.cache)
     with torch.inference_mode():
         expected = trunk(dataset.batch(range(len(table)))[0]).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    return {path.name for path in images.cache.iterdir()}
+    np.testing.assert_allclose(found[np.arange(len(table))], expected, rtol=1e-5)
+    return {str(path.relative_to(images.cache)) for path in images.cache.rglob("*.npy")}
 
 
 def test_a_cache_is_found_again_by_the_same_trunk_and_images(images: TrainingImages) -> None:
@@ -233,11 +234,21 @@ def test_a_cache_is_found_again_by_the_same_trunk_and_images(images: TrainingIma
 def test_other_weights_images_or_preprocessing_have_a_cache_of_their_own(images: TrainingImages) -> None:
     assert len(_cached(images, _trunk(1))) == 1
     assert len(_cached(images, _trunk(2))) == 2
-    assert len(_cached(images, _trunk(1), table=images.splits.val.iloc[1:])) == 3
-    assert len(_cached(images, _trunk(1), preprocess=Preprocessing(8, (0.5,) * 3, (1.0,) * 3))) == 4
-    assert len(_cached(images, _trunk(1), preprocess=Preprocessing(16, (0.0,) * 3, (1.0,) * 3))) == 5
+    assert len(_cached(images, _trunk(1), preprocess=Preprocessing(8, (0.5,) * 3, (1.0,) * 3))) == 3
+    assert len(_cached(images, _trunk(1), preprocess=Preprocessing(16, (0.0,) * 3, (1.0,) * 3))) == 4
     rewritten = [f"{digest}x" for digest in images.hashes[images.splits.val["relpath"]]]
-    assert len(_cached(images, _trunk(1), hashes=rewritten)) == 6
+    assert len(_cached(images, _trunk(1), hashes=rewritten)) == 5
+
+
+def test_only_images_that_are_new_to_a_trunk_are_computed(images: TrainingImages) -> None:
+    some = images.splits.val.iloc[:3]
+    _cached(images, _trunk(1), table=some)
+    assert len(_cached(images, _trunk(1), table=some.iloc[::-1])) == 1
+    assert len(_cached(images, _trunk(1))) == 2
+    new = sorted(images.cache.rglob("*.npy"))[1]
+    assert len(np.load(new)) == len(images.splits.val) - 3
+    repeated = pd.concat([some, some], ignore_index=True)
+    assert len(_cached(images, _trunk(1), table=repeated)) == 2
 
 
 def test_a_trunk_with_the_same_weights_but_another_path_has_a_cache_of_its_own(images: TrainingImages) -> None:
@@ -254,7 +265,7 @@ def test_a_cache_that_is_interrupted_leaves_no_file(images: TrainingImages) -> N
     dataset = ImageDataset(images.splits.val, images.folder, shuffle=False, preprocess=PLAIN)
     with pytest.raises(KeyboardInterrupt):
         cached_activations(Interrupted(), dataset, list("abcdef"), images.cache)
-    assert [*images.cache.iterdir()] == []
+    assert [path for path in images.cache.rglob("*") if path.is_file()] == []
 
 
 def test_the_bytes_of_an_activation_are_those_it_takes_on_disk() -> None:

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from linnaeus.data.catalogue import Catalogue
+from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.networks.summary import ModelSummary
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
@@ -73,17 +74,44 @@ def _(result: Catalogue) -> list[Part]:
         ]
     if len(result.excluded) > MOST_ROWS:
         shown.append(f"... and {len(result.excluded) - MOST_ROWS} more, all in excluded.csv.")
-    duplicates = result.duplicates()
-    if len(duplicates):
-        shown.append(f"{len(duplicates)} images in {duplicates['group'].nunique()} groups have the very same bytes.")
+    if len(result.pairs):
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in result.pairs["kind"].value_counts().items())
+        shown.append(f"Pairs of the same or nearly the same image: {kinds}. All are in duplicates.csv.")
     return shown
+
+
+@tables.register
+def _(result: Issues) -> list[Part]:
+    counts = result.by_check()
+    if counts.empty:
+        return ["Nothing odd was found."]
+    rows = [
+        {"check": name.replace("_", " "), "images": f"{count:,}", "the worst": _worst(result.findings, name)}
+        for name, count in zip(counts.index.astype(str), counts, strict=True)
+    ]
+    return [
+        f"[bold]Oddities: {len(result.findings):,} findings[/bold]",
+        _table(pd.DataFrame(rows)),
+        "All are in issues.csv, worst first. Decide in decisions.csv (keep, drop, relabel), then run again.",
+    ]
+
+
+def _worst(findings: pd.DataFrame, name: str) -> str:
+    row = findings[findings["check"] == name].iloc[0]
+    return f"{row['relpath']} {row['detail']}".strip()
 
 
 @tables.register
 def _(result: Splits) -> list[Part]:
     counts = result.counts()
     counts.loc["all"] = counts.sum()
-    return ["[bold]Splits[/bold]", _table(counts.rename_axis("class").reset_index())]
+    shown: list[Part] = ["[bold]Splits[/bold]", _table(counts.rename_axis("class").reset_index())]
+    if "group" in result.table:
+        sizes = result.table["group"].value_counts()
+        shown.append(f"{(sizes > 1).sum():,} groups of more than one image, none of which crosses parts.")
+    if len(result.left_out):
+        shown.append(f"{len(result.left_out):,} images are in no part; left-out.csv says why.")
+    return shown
 
 
 @tables.register
@@ -175,8 +203,13 @@ def _(result: Catalogue) -> Any:
         "images": len(result.images),
         "classes": {name: int(count) for name, count in result.by_class().items()},
         "excluded": result.excluded.to_dict("records"),
-        "duplicates": len(result.duplicates()),
+        "duplicate_pairs": plain(result.pairs),
     }
+
+
+@plain.register
+def _(result: Issues) -> Any:
+    return {"counts": {name: int(n) for name, n in result.by_check().items()}, "findings": plain(result.findings)}
 
 
 @plain.register

@@ -1,20 +1,21 @@
 """One row for every image of a folder, and one for everything that was left out."""
 
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from linnaeus.data.decode import ImageFacts, inspect
+from linnaeus.data.decode import MAX_PIXELS
+from linnaeus.data.scan import scan_files
 from linnaeus.data.sources import RENAMES, Source, find_sources
-from linnaeus.errors import CatalogueError, DecodeError, RecipeError
+from linnaeus.errors import CatalogueError, RecipeError
 from linnaeus.files import read_json
 from linnaeus.progress import Progress, silent
 from linnaeus.records import Exclusion
-from linnaeus.scale.cores import map_images
 
 COLUMNS = ["relpath", "name", "format", "category", "width", "height", "mode", "channels", "label", "bytes", "sha256"]
+UNWANTED = ["mtime_ns", "scanned_by", "reason", "detail"]  # columns of a scan that say nothing of an image
+PAIR_COLUMNS = ["first", "second", "kind", "distance", "similarity"]
 EXCLUSION_COLUMNS = ["relpath", "reason", "detail"]
 
 
@@ -22,15 +23,16 @@ EXCLUSION_COLUMNS = ["relpath", "reason", "detail"]
 class Catalogue:
     """A folder's images and what was left out of it, as tables.
 
-    `images`: a row an image, in the order of sorted paths. relpath (from the image folder), name, format (the file
-    name's ending, as the deck has it), category (class name), width and height (pixels, as stored), mode (Pillow's),
-    channels, label (0 to classes - 1, by sorted class name), bytes, sha256 (of the file); `given_split` as well
-    where the folder has train, val and test folders; `source` in a clean copy's catalogue.
-    `excluded`: relpath, reason, detail.
+    `images`: a row an image, in the order of sorted paths: the deck's columns (relpath, name, format, category, width,
+    height, mode, channels, label), bytes, sha256, and what the scan measured (`docs/catalogue.md` has each column's
+    unit and range); `given_split` as well where the folder has train, val and test folders. A clean copy's catalogue
+    has the first eleven columns and `source`.
+    `excluded`: relpath, reason, detail. `pairs`: of the same or nearly the same image (`data/duplicates.py`).
     """
 
     images: pd.DataFrame
     excluded: pd.DataFrame
+    pairs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PAIR_COLUMNS))
 
     @property
     def classes(self) -> list[str]:
@@ -65,13 +67,18 @@ class Catalogue:
 def rename_map(wish: str | Path | dict[str, str] | None) -> dict[str, str]:
     """A map from folder name to class name: a built-in one by name, or from a .json or .csv file (two columns).
 
-    Raises RecipeError where there is no such map or it is not readable.
+    Raises RecipeError where there is no such map, where it is not readable, or for a class name that is no folder name.
     """
     if wish is None or isinstance(wish, dict):
-        return dict(wish or {})
-    if str(wish) in RENAMES:
-        return RENAMES[str(wish)]
-    path = Path(wish)
+        names = dict(wish or {})
+    else:
+        names = RENAMES[str(wish)] if str(wish) in RENAMES else _read_names(Path(wish))
+    for folder, category in names.items():
+        check_class_name(category, folder)
+    return names
+
+
+def _read_names(path: Path) -> dict[str, str]:
     try:
         if path.suffix.lower() == ".csv":
             table = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
@@ -81,51 +88,65 @@ def rename_map(wish: str | Path | dict[str, str] | None) -> dict[str, str]:
         names = read_json(path)
     except (OSError, ValueError) as error:
         raise RecipeError(
-            f"--rename {wish}: neither a built-in map ({', '.join(RENAMES)}) nor a readable .json or .csv: {error}"
+            f"--rename {path}: neither a built-in map ({', '.join(RENAMES)}) nor a readable .json or .csv: {error}"
         ) from None
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise RecipeError(f'{path}: expected an object such as {{"cane": "dog"}}')
     return names
 
 
-def catalogue_folder(images: Path, rename: dict[str, str], progress: Progress = silent) -> Catalogue:
-    """The catalogue of an image folder; each file is decoded once, on all cores.
-
-    Raises CatalogueError where the folder holds no image, and RecipeError for a class name that is no folder name.
-    """
-    for folder, category in rename.items():
-        check_class_name(category, folder)
-    sources, excluded = find_sources(images)
-    if rename not in RENAMES.values():  # a built-in map may name more classes than a folder has
-        unmatched = rename.keys() - {source.class_folder for source in sources}
-        excluded += [Exclusion(f"{folder}/", "renamed, but no class folder of that name") for folder in unmatched]
-    return catalogue_sources(images, sources, excluded, rename, progress)
-
-
-def catalogue_sources(
-    images: Path,
-    sources: list[Source],
-    excluded: list[Exclusion],
-    rename: dict[str, str],
-    progress: Progress = silent,
+def catalogue_folder(
+    images: Path, rename: dict[str, str], *, max_pixels: int = MAX_PIXELS, progress: Progress = silent
 ) -> Catalogue:
-    """The catalogue of known files, in their order, with `excluded` and what proves unreadable left out."""
-    with progress("Reading images", len(sources)) as advance:
-        outcomes = [*map_images(partial(_row, images, rename), sources, advance)]
-    rows = [outcome for outcome in outcomes if not isinstance(outcome, Exclusion)]
-    without = {source.class_folder for source in sources} - {row["class_folder"] for row in rows}
+    """The catalogue of an image folder; each file is read and decoded once, on all cores. Raises CatalogueError."""
+    sources, excluded = find_sources(images)
+    relpaths = [source.relpath for source in sources]
+    scanned = scan_files(images, relpaths, scanned_by="", max_pixels=max_pixels, progress=progress)
+    return build_catalogue(images, sources, excluded, scanned, rename)
+
+
+def build_catalogue(
+    images: Path, sources: list[Source], excluded: list[Exclusion], scanned: pd.DataFrame, rename: dict[str, str]
+) -> Catalogue:
+    """The catalogue of files that were found (`find_sources`) and read (`scan_files`, a row for each of `sources`).
+
+    What could not be read, class folders without an image and names in `rename` that no folder has are listed among
+    what was left out. Raises CatalogueError where there is no image at all.
+    """
+    is_read = scanned["reason"].isna()
+    read = scanned[is_read].drop(columns=UNWANTED)
+    folders = pd.Series([source.class_folder for source in sources], index=scanned.index, dtype=object)
+    failed = scanned.loc[~is_read, ["relpath", "reason", "detail"]].itertuples(index=False)
+    without = sorted(set(folders) - set(folders[is_read]))
     excluded = [
         *excluded,
-        *(outcome for outcome in outcomes if isinstance(outcome, Exclusion)),
+        *(Exclusion(relpath, reason, detail) for relpath, reason, detail in failed),
         *(Exclusion(f"{name}/", "class without a readable image") for name in without),
+        *(Exclusion(f"{name}/", "renamed, but no class folder of that name") for name in _unmatched(sources, rename)),
     ]
-    if not rows:
+    if read.empty:
         reasons = ", ".join(sorted({exclusion.reason for exclusion in excluded})) or "it is empty"
         raise CatalogueError(
             f"{images} holds no usable image ({reasons}); expected class folders such as {images.name}/cat/ "
             "with .jpg or .png files"
         )
-    return Catalogue(_table(rows), exclusion_table(excluded))
+    paths = [PurePosixPath(relpath) for relpath in read["relpath"]]
+    table = read.assign(
+        name=[path.name for path in paths],
+        format=[path.suffix.lstrip(".").lower() for path in paths],
+        category=folders[is_read].map(lambda folder: rename.get(folder, folder)),
+    )
+    given = pd.Series([source.given_split for source in sources], index=scanned.index, dtype=object)[is_read]
+    if given.notna().any():
+        table["given_split"] = given
+    table = with_labels(table).reset_index(drop=True)
+    return Catalogue(table[[*COLUMNS, *table.columns.drop(COLUMNS)]], exclusion_table(excluded))
+
+
+def _unmatched(sources: list[Source], rename: dict[str, str]) -> list[str]:
+    if rename in RENAMES.values():  # a built-in map may name more classes than a folder has
+        return []
+    return sorted(rename.keys() - {source.class_folder for source in sources})
 
 
 def check_class_name(category: str, folder: str) -> None:
@@ -170,26 +191,3 @@ def exclusion_table(excluded: list[Exclusion]) -> pd.DataFrame:
     """Exclusions as a table, sorted by path."""
     rows = [asdict(exclusion) for exclusion in sorted(excluded, key=lambda exclusion: exclusion.relpath)]
     return pd.DataFrame(rows, columns=EXCLUSION_COLUMNS, dtype="str")
-
-
-def _row(images: Path, rename: dict[str, str], source: Source) -> dict[str, object] | Exclusion:
-    path = images / source.relpath
-    try:
-        facts: ImageFacts = inspect(path)
-    except DecodeError as error:
-        return Exclusion(source.relpath, error.reason, error.detail)
-    return {
-        "relpath": source.relpath,
-        "name": path.name,
-        "format": path.suffix.lstrip(".").lower(),
-        "category": rename.get(source.class_folder, source.class_folder),
-        **asdict(facts),
-        "given_split": source.given_split,
-        "class_folder": source.class_folder,
-    }
-
-
-def _table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    table = with_labels(pd.DataFrame(rows))
-    has_splits = table["given_split"].notna().any()
-    return table[[*COLUMNS, "given_split"] if has_splits else COLUMNS]

@@ -2,49 +2,49 @@
 
 import unicodedata
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from linnaeus.data.catalogue import Catalogue, catalogue_sources
-from linnaeus.data.decode import normalised_jpeg, read_bytes
-from linnaeus.data.sources import Source
+from linnaeus.data.catalogue import COLUMNS, with_labels
+from linnaeus.data.decode import MAX_PIXELS, normalised_jpeg, read_bytes
 from linnaeus.errors import DecodeError
 from linnaeus.progress import Progress, silent
-from linnaeus.recipe import CleanRecipe
 from linnaeus.records import Exclusion
 from linnaeus.scale.cores import map_images
+from linnaeus.settings import CleanRecipe
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """How an image is cleaned: to what, and how many pixels it may have before it is taken for a bomb."""
+
+    recipe: CleanRecipe
+    max_pixels: int = MAX_PIXELS
 
 
 def clean_images(
-    table: pd.DataFrame, images: Path, target: Path, recipe: CleanRecipe, progress: Progress = silent
-) -> list[Exclusion]:
-    """Write `target`/class/name.jpg for every row of a catalogue; what could not be read any more comes back.
+    table: pd.DataFrame, images: Path, target: Path, how: Cleaning, progress: Progress = silent
+) -> tuple[pd.DataFrame, list[Exclusion]]:
+    """Write `target`/class/name.jpg for every row of a catalogue.
 
-    `images` is only read. The class folder is the row's category, the name the source's, kept apart by
-    `clean_relpaths` where two would meet.
+    Comes back: the catalogue of the copy, sorted by path, where `source` is the image that each was made from; and what
+    could not be read any more. `images` is only read. The class folder is the row's category, the name the source's,
+    kept apart by `clean_relpaths` where two would meet.
     """
-    jobs = [*zip(table["relpath"], clean_relpaths(table), strict=True)]
-    for folder in {(target / relpath).parent for _, relpath in jobs}:
+    jobs = sorted(zip(clean_relpaths(table), table["relpath"], table["category"], strict=True))
+    for folder in {(target / relpath).parent for relpath, _, _ in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     with progress("Cleaning images", len(jobs)) as advance:
-        outcomes = map_images(partial(_clean_one, images, target, recipe), jobs, advance)
-        return [outcome for outcome in outcomes if outcome is not None]
-
-
-def clean_catalogue(table: pd.DataFrame, target: Path, progress: Progress = silent) -> Catalogue:
-    """The catalogue of a clean copy, sorted by path; `source` is the path of the image that each was made from."""
-    pairs = sorted(zip(clean_relpaths(table), table["relpath"], table["category"], strict=True))
-    present = [pair for pair in pairs if (target / pair[0]).is_file()]
-    sources = [Source(relpath, category, None) for relpath, _, category in present]
-    found = catalogue_sources(target, sources, [], {}, progress)
-    images = found.images.assign(source=found.images["relpath"].map({clean: source for clean, source, _ in present}))
+        outcomes = [*map_images(partial(_clean_one, images, target, how), jobs, advance)]
+    rows = [outcome for outcome in outcomes if not isinstance(outcome, Exclusion)]
+    cleaned = with_labels(pd.DataFrame(rows, columns=[*COLUMNS, "source"]))
     if "given_split" in table:
-        given = table.set_index("relpath")["given_split"]
-        images["given_split"] = images["source"].map(given)
-    return Catalogue(images, found.excluded)
+        cleaned["given_split"] = cleaned["source"].map(table.set_index("relpath")["given_split"])
+    return cleaned, [outcome for outcome in outcomes if isinstance(outcome, Exclusion)]
 
 
 def clean_relpaths(table: pd.DataFrame) -> list[str]:
@@ -80,12 +80,15 @@ def _folded(relpath: str) -> str:
     return unicodedata.normalize("NFC", relpath).casefold()
 
 
-def _clean_one(images: Path, target: Path, recipe: CleanRecipe, job: tuple[str, str]) -> Exclusion | None:
-    source, relpath = job
+def _clean_one(images: Path, target: Path, how: Cleaning, job: tuple[str, str, str]) -> dict[str, object] | Exclusion:
+    relpath, source, category = job
     path = images / source
     try:
-        jpeg = normalised_jpeg(read_bytes(path), recipe, path.suffix)
+        jpeg = normalised_jpeg(read_bytes(path), how.recipe, path.suffix, max_pixels=how.max_pixels)
     except DecodeError as error:
         return Exclusion(source, error.reason, error.detail)
     (target / relpath).write_bytes(jpeg)
-    return None
+    size = how.recipe.size
+    facts = {"format": "jpg", "width": size, "height": size, "mode": "RGB", "channels": 3, "bytes": len(jpeg)}
+    names = {"relpath": relpath, "name": PurePosixPath(relpath).name, "category": category, "source": source}
+    return names | facts | {"sha256": sha256(jpeg).hexdigest()}

@@ -2,23 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from linnaeus.data.augment import augmented
-from linnaeus.data.decode import Pixels, read_bytes, rgb_pixels
+from linnaeus.data.decode import Pixels, read_bytes, resized, rgb_pixels
 from linnaeus.errors import DecodeError, TrainingError
 from linnaeus.recipe import AugmentRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.scale.cores import core_count
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+class Rows(Protocol):
+    """Gives the inputs at an array of places, (places, ...) float32."""
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray: ...
 
 
 class Draw(NamedTuple):
@@ -86,6 +92,12 @@ class ImageDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def subset(self, rows: Sequence[int]) -> "ImageDataset":
+        """The same images and settings for some of the rows."""
+        part = copy(self)
+        part.paths, part.labels = [self.paths[row] for row in rows], self.labels[list(rows)]
+        return part
+
     def __getitem__(self, index: Draw | int) -> Batch:
         images, labels = self.batch([index])
         return images[0], labels[0]
@@ -111,7 +123,8 @@ class ImageDataset(Dataset[Batch]):
         if self.augment is not None:
             random = np.random.default_rng((self.seed, draw.epoch, draw.row))
             pixels = augmented(pixels, self.augment, random)
-        return pixels if self.preprocess is None else resized(pixels, self.preprocess.size)
+        side = self.preprocess.size if self.preprocess else None
+        return pixels if side is None else resized(pixels, side, side)
 
     def loader(self, batch_size: int = 32) -> DataLoader[Batch]:
         """Batches (images, labels); another order and other augmentation in each epoch (`sampler.set_epoch`)."""
@@ -120,14 +133,12 @@ class ImageDataset(Dataset[Batch]):
 
 
 class TensorTable(Dataset[Batch]):
-    """Rows of an array, memory-mapped or not, as inputs: what a frozen trunk has computed, once an image.
+    """Rows of an array, or of what gives some like one, as inputs: what a frozen trunk has computed, once an image.
 
     rows: which row of `inputs` each item is; repeats are free.
     """
 
-    def __init__(
-        self, inputs: np.ndarray, rows: np.ndarray, labels: np.ndarray, *, shuffle: bool, seed: int = 0
-    ) -> None:
+    def __init__(self, inputs: Rows, rows: np.ndarray, labels: np.ndarray, *, shuffle: bool, seed: int = 0) -> None:
         self.inputs = inputs
         self.rows = rows
         self.labels = torch.tensor(labels.tolist(), dtype=torch.int64)
@@ -147,17 +158,6 @@ class TensorTable(Dataset[Batch]):
         """Batches (inputs, labels), in another order each epoch where shuffled."""
         sampler = EpochSampler(len(self), shuffle=self.shuffle, seed=self.seed)
         return DataLoader(self, batch_size, sampler=sampler, collate_fn=_as_it_is)
-
-
-def resized(pixels: Pixels, side: int) -> Pixels:
-    """A square image at another size: area averages to shrink, bicubic to enlarge; untouched where it fits."""
-    if pixels.shape[:2] == (side, side):
-        return pixels
-    is_smaller = side < min(pixels.shape[:2])
-    smaller_or_larger: Pixels = cv2.resize(
-        pixels, (side, side), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC
-    )
-    return smaller_or_larger
 
 
 def preprocessed(pixels_bhwc: Pixels, preprocess: Preprocessing | None) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Which files of an image folder are whose: class folders, split folders, and everything that is neither."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +72,10 @@ def find_sources(images: Path) -> tuple[list[Source], list[Exclusion]]:
     return sources, sorted(exclusions, key=lambda exclusion: exclusion.relpath)
 
 
-def folder_state(images: Path) -> list[tuple[str, int, int]]:
-    """Path, bytes and time of change (ns) of every file, by which an unchanged folder is recognised."""
-    sources, exclusions = find_sources(images)
+def folder_state(
+    images: Path, sources: Sequence[Source], exclusions: Sequence[Exclusion]
+) -> list[tuple[str, int, int]]:
+    """Path, bytes and time of change (ns) of everything found, by which an unchanged folder is recognised."""
     state = []
     for relpath in sorted([*(s.relpath for s in sources), *(e.relpath for e in exclusions)]):
         try:

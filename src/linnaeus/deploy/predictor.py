@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from linnaeus.data.dataset import preprocessed, resized
-from linnaeus.data.decode import Pixels, normalised_jpeg, read_bytes, rgb_pixels
+from linnaeus.data.dataset import preprocessed
+from linnaeus.data.decode import Pixels, normalised_jpeg, read_bytes, resized, rgb_pixels
 from linnaeus.errors import DecodeError, PredictionError
 from linnaeus.evaluation.inference import Probabilities, predict_probabilities
 from linnaeus.networks.classifier import Classifier, ClassifierFacts
@@ -75,7 +75,8 @@ def _pixels(facts: ClassifierFacts, path: Path) -> Pixels | DecodeError:
         jpeg = normalised_jpeg(read_bytes(path), facts.clean, path.suffix)
     except DecodeError as error:
         return error
-    return resized(rgb_pixels(jpeg), facts.preprocessing.size)
+    side = facts.preprocessing.size
+    return resized(rgb_pixels(jpeg), side, side)
 
 
 def _probabilities(classifier: Classifier, pixels: list[Pixels]) -> Probabilities:

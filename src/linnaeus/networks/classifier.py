@@ -14,8 +14,9 @@ from linnaeus.files import read_json, write_json, write_with
 from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, feature_width, last_layer_parameters
 from linnaeus.networks.head import build_head
 from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
-from linnaeus.recipe import CleanRecipe, ModelRecipe, ScratchRecipe, Section, checked
+from linnaeus.recipe import ModelRecipe, ScratchRecipe, checked
 from linnaeus.records import Preprocessing
+from linnaeus.settings import CleanRecipe, Section
 
 WEIGHTS_FILE = "model.safetensors"
 FACTS_FILE = "model.json"

@@ -7,8 +7,8 @@ import pandas as pd
 
 from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.split import Splits
-from linnaeus.recipe import CleanRecipe
 from linnaeus.records import StageCost
+from linnaeus.settings import CleanRecipe
 
 
 @dataclass(frozen=True)

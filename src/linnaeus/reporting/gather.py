@@ -13,9 +13,10 @@ from linnaeus.data.decode import thumbnail_jpeg
 from linnaeus.data.sources import RENAMES
 from linnaeus.data.split import Splits
 from linnaeus.project import Project, now
-from linnaeus.recipe import CleanRecipe, Recipe, ScratchRecipe
+from linnaeus.recipe import Recipe, ScratchRecipe
 from linnaeus.reporting.facts import ModelFacts, ReportFacts
 from linnaeus.runs import Run
+from linnaeus.settings import CleanRecipe
 
 THUMBNAIL_SIDE = 128
 

@@ -1,8 +1,9 @@
 """One door to run a function over many images on all of this machine's cores."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from linnaeus.progress import Advance
@@ -10,7 +11,7 @@ from linnaeus.progress import Advance
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
-CHUNK = 64
+AHEAD = 64
 
 
 def core_count() -> int:
@@ -21,16 +22,27 @@ def core_count() -> int:
 def map_images(
     function: Callable[[Item], Outcome], items: Sequence[Item], advance: Advance | None = None
 ) -> Iterator[Outcome]:
-    """The outcomes of `function`, in the order of `items`, at most a few chunks ahead of the reader.
+    """The outcomes of `function`, in the order of `items`, at most some dozens ahead of the reader.
 
     Threads, not processes: decoding, resizing, hashing and encoding all release the interpreter lock, nothing
     has to be pickled, and a killed run leaves no orphans.
     """
     workers = core_count()
+    waiting: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(items), CHUNK * workers):
-            chunk = items[start : start + CHUNK * workers]
-            for outcome in pool.map(function, chunk):
-                if advance is not None:
-                    advance(1)
-                yield outcome
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > AHEAD * workers:
+                    yield _next(waiting, advance)
+            while waiting:
+                yield _next(waiting, advance)
+        finally:  # a reader that stops early, by Ctrl-C for one, waits only for what has begun
+            pool.shutdown(cancel_futures=True)
+
+
+def _next(waiting: deque[Future[Outcome]], advance: Advance | None) -> Outcome:
+    outcome = waiting.popleft().result()
+    if advance is not None:
+        advance(1)
+    return outcome

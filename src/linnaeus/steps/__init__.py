@@ -1,0 +1,1 @@
+"""What each stage does where it is not finished yet."""

@@ -1,0 +1,94 @@
+"""Splitting: from a table of images to a manifest in which no group of images crosses parts."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linnaeus.data.catalogue import read_catalogue
+from linnaeus.data.clean import clean_relpaths
+from linnaeus.data.duplicates import group_numbers
+from linnaeus.data.leaks import find_leaks
+from linnaeus.data.split import Splits, split_table
+from linnaeus.decisions import read_decisions
+from linnaeus.errors import ProjectError
+from linnaeus.files import write_table
+from linnaeus.project import Project
+from linnaeus.settings import SplitRecipe
+
+
+def split_afresh(project: Project, rows: pd.DataFrame, recipe: SplitRecipe) -> None:
+    """Divide a table's images, and write down the manifest, what crosses parts, and what is in none."""
+    rows = _as_decided(project, rows)
+    pairs = known_pairs(project, rows)
+    groups = _groups(pairs, rows) if recipe.near_duplicates and len(pairs) else None
+    earlier = load_splits(project) if project.splits.is_file() else None
+    splits = split_table(rows, recipe, groups, earlier)
+    write_table(splits.table, project.splits)
+    write_table(splits.left_out, project.left_out)
+    write_table(find_leaks(splits.table, pairs), project.leaks)
+
+
+def load_splits(project: Project) -> Splits:
+    """The splits that the project has."""
+    left_out = pd.read_parquet(project.left_out) if project.left_out.is_file() else None
+    table = pd.read_parquet(project.splits)
+    return Splits(table) if left_out is None else Splits(table, left_out)
+
+
+def check_no_leaks(project: Project, *, allow: bool) -> None:
+    """Raise ProjectError, with an example, where images of one group lie in several parts, unless that is allowed."""
+    leaks = pd.read_parquet(project.leaks)
+    if allow or leaks.empty:
+        return
+    first = leaks.iloc[0]
+    raise ProjectError(
+        f"the split leaks: {len(leaks)} pairs of images lie in different parts, such as {first['first']} "
+        f"({first['first_split']}) and {first['second']} ({first['second_split']}): {first['kind']}. All are in "
+        f"{project.leaks.with_suffix('.csv')}. Drop one of each in decisions.csv, split with near-duplicates kept "
+        "together, or say --allow-leaks, which the report will tell"
+    )
+
+
+def known_pairs(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
+    """The duplicate pairs among a table's images, by their relpath in that table."""
+    if not project.duplicates.is_file():
+        return pd.DataFrame(columns=["first", "second", "kind", "distance", "similarity"])
+    pairs = pd.read_parquet(project.duplicates)
+    relpath_of = _sources(project, rows).set_index("source")["relpath"]
+    both = pairs.assign(first=pairs["first"].map(relpath_of), second=pairs["second"].map(relpath_of))
+    return both.dropna(subset=["first", "second"]).reset_index(drop=True)
+
+
+def _sources(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
+    """relpath and source (the original's path) of a table's images, as far as the project knows them."""
+    if "source" in rows:
+        return rows[["relpath", "source"]]
+    if not project.clean_catalogue.is_file():
+        return pd.DataFrame(columns=["relpath", "source"])
+    cleaned = read_catalogue(project.clean_catalogue)
+    return cleaned.loc[cleaned["relpath"].isin(rows["relpath"]), ["relpath", "source"]]
+
+
+def _groups(pairs: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
+    return group_numbers(pairs, rows["relpath"])
+
+
+def _as_decided(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
+    """A table of the user's own without the images that decisions drop, and with the labels that they give.
+
+    Such a table may have been made before the decisions, and name clean copies as they were called then.
+    """
+    decisions = read_decisions(project.decisions)
+    if "source" in rows or not decisions.changing or not project.catalogue.is_file():
+        return rows
+    raw = read_catalogue(project.catalogue)
+    source_of = dict(zip(clean_relpaths(raw), raw["relpath"], strict=True))
+    now = read_catalogue(project.clean_catalogue).set_index("source")
+    source = rows["relpath"].map(source_of)
+    is_decided = source.isin([relpath for relpath, _, _ in decisions.changing])
+    is_dropped = is_decided & ~source.isin(now.index)
+    moved = rows[is_decided & ~is_dropped].index
+    decided = rows.copy()
+    for column in ("relpath", "category"):
+        decided.loc[moved, column] = source[moved].map(now[column])
+    return decided[~is_dropped].reset_index(drop=True)
