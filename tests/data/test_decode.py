@@ -335,12 +335,18 @@ def test_a_resized_photograph_is_within_two_of_255_of_pillow_s_bicubic(size: tup
 
 
 def test_a_large_jpeg_may_be_decoded_smaller_but_never_below_what_is_needed() -> None:
-    content = _encoded(Image.fromarray(load_sample_image("china.jpg")), "JPEG", quality=95)
-    header, pixels = decode.decode(content, at_least=100)
-    assert (header.width, header.height) == (640, 427)
-    assert 100 <= min(pixels.shape[:2]) < 427
-    whole = resized(decode.decode(content)[1], 100, 100).astype(int)
-    assert np.abs(resized(pixels, 100, 100) - whole).mean() < 2
+    photograph = Image.fromarray(load_sample_image("china.jpg")).resize((1200, 800), Image.Resampling.BICUBIC)
+    content = _encoded(photograph, "JPEG", quality=95)
+    header, pixels = decode.decode(content, at_least=96)
+    assert (header.width, header.height) == (1200, 800)
+    assert pixels.shape[:2] == (200, 300)
+    whole = np.asarray(photograph.resize((96, 96), Image.Resampling.BICUBIC)).astype(int)
+    assert np.abs(resized(pixels, 96, 96) - whole).mean() < 2
+
+
+def test_a_jpeg_whose_sides_are_no_whole_multiples_is_decoded_at_its_own_size() -> None:
+    content = _encoded(_smooth(801, 1203), "JPEG")
+    assert decode.decode(content, at_least=10)[1].shape == (801, 1203, 3)
 
 
 def test_the_first_picture_of_an_animation_is_taken() -> None:

@@ -98,12 +98,12 @@ def test_what_a_frozen_backbone_makes_of_images_is_computed_once_and_found_again
 ) -> None:
     recipe = _recipe(TRANSFER, epochs=1)
     first = train_classifier(_classifier(recipe), recipe, images)
-    (file,) = images.cache.iterdir()
+    (file,) = images.cache.rglob("*.npy")
     assert np.load(file).shape == (len(images.splits.train) + len(images.splits.val), 96)
     monkeypatch.setattr(ImageDataset, "batch", None)
     second = train_classifier(_classifier(recipe), recipe, images)
     assert [*second.history["loss"]] == [*first.history["loss"]]
-    assert [*images.cache.iterdir()] == [file]
+    assert [*images.cache.rglob("*.npy")] == [file]
 
 
 def test_training_on_cached_features_gives_what_training_on_images_gives(

@@ -1,7 +1,7 @@
 """One row for every image of a folder, and one for everything that was left out."""
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import pandas as pd
 
@@ -158,7 +158,8 @@ def check_class_name(category: str, folder: str) -> None:
 def read_catalogue(path: Path) -> pd.DataFrame:
     """Any catalogue table, .csv or .parquet, in its own row order; the user's own ones too.
 
-    It needs `relpath` and `category`; `label` is by sorted class name. Raises CatalogueError.
+    It needs `relpath` and `category`; `label` is by sorted class name. Raises CatalogueError, also for a path that
+    leads out of the image folder.
     """
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
@@ -171,8 +172,18 @@ def read_catalogue(path: Path) -> pd.DataFrame:
         raise CatalogueError(f"{path} has no rows")
     if table["relpath"].isna().any() or table["category"].isna().any():
         raise CatalogueError(f"{path}: a relpath or category is empty")
-    table["category"] = table["category"].astype(str)
+    table = table.astype({"relpath": str, "category": str})
+    for line, relpath in enumerate(table["relpath"], start=2):
+        if _leads_out(relpath):
+            raise CatalogueError(
+                f"{path}, line {line}: {relpath!r} leads out of the image folder; paths are relative to it"
+            )
     return with_labels(table)
+
+
+def _leads_out(relpath: str) -> bool:
+    path = PurePath(relpath)
+    return bool(path.anchor) or ".." in path.parts or "\0" in relpath
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

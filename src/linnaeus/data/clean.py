@@ -17,6 +17,9 @@ from linnaeus.records import Exclusion
 from linnaeus.scale.cores import map_images
 from linnaeus.settings import CleanRecipe
 
+LONGEST_NAME = 255  # bytes, on most file systems
+LONGEST_PATH = 512  # bytes below the clean folder; systems allow 1,024 and more, this leaves room for what is above
+
 
 @dataclass(frozen=True)
 class Cleaning:
@@ -52,6 +55,7 @@ def clean_relpaths(table: pd.DataFrame) -> list[str]:
 
     Names that would meet (a.png and a.jpg, or two class folders renamed to one class) get a few digits of the hash
     of their source path. They also count as meeting where they differ in case or Unicode form only, as on macOS.
+    Names that are too long are cut, and get the digits too; paths that are too long lose the folders below the class.
     """
     class_depth = 2 if "given_split" in table else 1
     pairs = zip(table["relpath"], table["category"], strict=True)
@@ -59,16 +63,22 @@ def clean_relpaths(table: pd.DataFrame) -> list[str]:
     uses = Counter(_folded(relpath) for relpath in plain)
     uses.update({_folded(str(folder)) for relpath in plain for folder in PurePosixPath(relpath).parents})
     return [
-        _told_apart(relpath, source) if uses[_folded(relpath)] > 1 else relpath
+        _told_apart(relpath, source) if uses[_folded(relpath)] > 1 or _is_too_long(relpath) else relpath
         for relpath, source in zip(plain, table["relpath"], strict=True)
     ]
 
 
 def _told_apart(relpath: str, source: str) -> str:
-    """The path with digits of its source's hash; a long name is cut, since file systems allow 255 bytes."""
+    """The path with digits of its source's hash, and short enough."""
     path = PurePosixPath(relpath)
+    folder = path.parts[0] if len(relpath.encode()) > LONGEST_PATH else path.parent
     stem = path.stem.encode()[:240].decode("utf-8", "ignore")
-    return str(path.with_name(f"{stem}-{sha256(source.encode()).hexdigest()[:8]}.jpg"))
+    return str(PurePosixPath(folder, f"{stem}-{sha256(source.encode()).hexdigest()[:8]}.jpg"))
+
+
+def _is_too_long(relpath: str) -> bool:
+    path = relpath.encode()
+    return len(path) > LONGEST_PATH or len(path.rpartition(b"/")[2]) > LONGEST_NAME
 
 
 def _plain_relpath(relpath: str, category: str, class_depth: int) -> str:

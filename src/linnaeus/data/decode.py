@@ -6,6 +6,9 @@ Training, evaluation and prediction all come through here, so that they cannot s
 import io
 import os
 import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +30,17 @@ IMAGE_SUFFIXES = frozenset(
         *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
     )
 )
+# By Pillow's names; its other formats are rare, and some are risky: it hands PostScript to an interpreter.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "ICO", "HEIF", "TGA")
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 MAX_FILE_BYTES = 1 << 30
 MAX_PIXELS = round(MAX_MEGAPIXELS * 1e6)
 WHITE = (255, 255, 255)
 # Not blocking, since opening a pipe would wait for a writer.
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 ALIASING = 1.5  # shrinking by more than this needs the mean of all pixels (`docs/log.md`)
+
+MOST_FRAMES = 2**31 - 1  # what a damaged file claims need not fit the catalogue's column
 
 ORIENTATION_TAG = 0x0112
 BITS_PER_SAMPLE_TAG = 258
@@ -77,8 +85,8 @@ def read_file(path: str | Path) -> tuple[bytes, os.stat_result]:
             _check_size(before)
             content = file.readall()
             after = os.fstat(file.fileno())
-    except OSError as error:
-        raise DecodeError("cannot be opened", error.strerror or str(error)) from None
+    except (OSError, ValueError) as error:  # ValueError: a path with a zero byte in it
+        raise DecodeError("cannot be opened", getattr(error, "strerror", None) or str(error)) from None
     if (len(content), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise DecodeError("changed while it was read", "run again once it is complete")
     return content, before
@@ -104,13 +112,14 @@ def decode(
     """The header of an encoded image, and the upright RGB pixels of its first frame, (height, width, 3) uint8.
 
     `suffix` (the file's, such as ".jpg") only tells a broken image from a file that is none. With `at_least`, a large
-    JPEG may come out smaller, with no side below that many pixels, which is quicker. Raises DecodeError.
+    JPEG may come out smaller, with no side below twice that many pixels, which is quicker. Raises DecodeError.
     """
     found = _ordinary_jpeg(content, max_pixels, at_least)
     if found is not None:
         return found
     image = open_image(content, suffix, max_pixels=max_pixels)
-    return _header(image, content), np.asarray(upright_rgb(image))
+    with _decode_errors():
+        return _header(image, content), np.asarray(upright_rgb(image))
 
 
 def _ordinary_jpeg(content: bytes, max_pixels: int, at_least: int | None) -> tuple[Header, Pixels] | None:
@@ -124,23 +133,49 @@ def _ordinary_jpeg(content: bytes, max_pixels: int, at_least: int | None) -> tup
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if colours not in {"YCbCr", "Gray"} or width * height > max_pixels:
             return None
-        scaled = {"min_height": at_least, "min_width": at_least} if at_least else {}
-        pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB", strict=True, **scaled)
+        divisor = _divisor(width, height, at_least)
+        least = {"min_height": height // divisor, "min_width": width // divisor} if divisor > 1 else {}
+        pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB", strict=True, **least)
     except ValueError:
         return None
-    orientation, frames = 1, 1
-    if b"Exif\0\0" in content or b"MPF\0" in content:
-        try:
-            image = Image.open(io.BytesIO(content), formats=["JPEG", "MPO"])
-        except Exception:  # a damaged EXIF or MPF segment, which Pillow may stumble over
-            return None
-        orientation, frames = _orientation(image), getattr(image, "n_frames", 1)
+    segments = _application_segments(content)
+    orientation, frames = _turn_and_frames(content) if segments & {b"Exif", b"MPF\0"} else (1, 1)
     if orientation in TURNS:
         pixels = np.asarray(Image.fromarray(pixels).transpose(TURNS[orientation]))
     mode, channels = ("L", 1) if colours == "Gray" else ("RGB", 3)
-    has_icc = b"ICC_PROFILE\0" in content
+    has_icc = b"ICC_" in segments
     name = "MPO" if frames > 1 else "JPEG"
     return Header(name, mode, width, height, channels, orientation, 8, frames, has_icc, False), pixels
+
+
+def _application_segments(content: bytes) -> set[bytes]:
+    """The first four letters of each application segment (EXIF, ICC, MPF ...) of a JPEG.
+
+    Source: ITU-T T.81, B.1.1: a marker, its length in two bytes, and so on up to the scan (0xDA).
+    """
+    names, place = set(), 2
+    while place + 4 <= len(content) and content[place] == 0xFF and content[place + 1] != 0xDA:
+        if 0xE0 <= content[place + 1] <= 0xEF:
+            names.add(content[place + 4 : place + 8])
+        place += 2 + (content[place + 2] << 8 | content[place + 3])
+    return names
+
+
+def _turn_and_frames(content: bytes) -> tuple[int, int]:
+    """The EXIF orientation of a JPEG and how many pictures it holds; as if it had neither where Pillow stumbles."""
+    _ignore_remarks()
+    try:
+        image = Image.open(io.BytesIO(content), formats=["JPEG"])
+    except Exception:  # a damaged EXIF or MPF segment
+        return 1, 1
+    return _orientation(image), _frames(image)
+
+
+def _divisor(width: int, height: int, at_least: int | None) -> int:
+    """By how much a JPEG may be decoded smaller: its sides must be whole multiples, or the picture would shift, and
+    twice `at_least` must remain, for the last step to be taken by pixels."""
+    wanted = [divisor for divisor in (8, 4, 2) if width % divisor == 0 and height % divisor == 0]
+    return next((d for d in wanted if at_least and min(width, height) // d >= 2 * at_least), 1)
 
 
 def _header(image: Image.Image, content: bytes) -> Header:
@@ -150,9 +185,9 @@ def _header(image: Image.Image, content: bytes) -> Header:
         width=image.width,
         height=image.height,
         channels=len(image.getbands()),
-        orientation=orientation if (orientation := _orientation(image)) in TURNS else 1,
+        orientation=_orientation(image),
         bit_depth=_bit_depth(image, content),
-        frames=_frames(content) if getattr(image, "is_animated", False) else 1,
+        frames=_frames(Image.open(io.BytesIO(content), formats=_formats())),
         has_icc_profile="icc_profile" in image.info,
         has_transparency=image.has_transparency_data,
     )
@@ -163,15 +198,15 @@ def _bit_depth(image: Image.Image, content: bytes) -> int:
     if image.format == "PNG":
         return content[24]  # the IHDR chunk comes first. Source: PNG specification (ISO/IEC 15948), 11.2.2
     if image.format == "TIFF":
-        bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE_TAG, (8,))
+        bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE_TAG, (1,))  # the default of TIFF 6.0
         return int(bits[0] if isinstance(bits, tuple) else bits)
     return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if image.mode.startswith("I;16") else 8)
 
 
-def _frames(content: bytes) -> int:
-    """Frames of an animation; those before the first damaged one, and at least 2, since it says that it is one."""
+def _frames(image: Image.Image) -> int:
+    """Frames of an animation, pages or pictures; 2 where there are more than one, but not all can be found."""
     try:
-        return max(2, int(getattr(Image.open(io.BytesIO(content)), "n_frames", 2)))
+        return min(int(getattr(image, "n_frames", 1)), MOST_FRAMES)
     except Exception:  # whatever a damaged later frame makes Pillow raise
         return 2
 
@@ -182,26 +217,53 @@ def open_image(content: bytes, suffix: str = "", *, max_pixels: int = MAX_PIXELS
     `suffix` (the file's, such as ".jpg") only tells a broken image from a file that is none.
     Raises DecodeError.
     """
-    _allow_heif(suffix)
-    try:
-        image = Image.open(io.BytesIO(content))
+    is_heif = _is_heif(content, suffix)
+    lacks_heif = is_heif and not _allow_heif()
+    with _decode_errors():
+        try:
+            image = Image.open(io.BytesIO(content), formats=_formats())
+        except UnidentifiedImageError:
+            if lacks_heif:
+                raise DecodeError("HEIC support is not installed", "pip install 'linnaeus[heif]'") from None
+            if suffix.lower() in IMAGE_SUFFIXES:
+                raise DecodeError("unreadable image", "its content is no known image format") from None
+            raise DecodeError("not an image") from None
         if image.width * image.height > max_pixels:
             raise DecodeError("too many pixels", f"{image.width} x {image.height}, at most {max_pixels:,}")
         image.load()
-    except UnidentifiedImageError:
-        if suffix.lower() in IMAGE_SUFFIXES:
-            raise DecodeError("unreadable image", "its content is no known image format") from None
-        raise DecodeError("not an image") from None
+    return image
+
+
+@contextmanager
+def _decode_errors() -> Iterator[None]:
+    """Whatever Pillow raises over a damaged image, as DecodeError; its decoders raise nearly everything."""
+    _ignore_remarks()
+    try:
+        yield
+    except DecodeError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DecodeError("too many pixels", str(error)) from None
     except MemoryError:
         raise DecodeError("unreadable image", "not enough memory to decode it") from None
-    except DecodeError:
-        raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
+    except Exception as error:
         is_cut = any(word in str(error).lower() for word in ("truncated", "unexpected end", "premature end"))
         raise DecodeError("truncated image" if is_cut else "unreadable image", _first_line(error)) from None
-    return image
+
+
+def _ignore_remarks() -> None:
+    """Let Pillow pass over what is odd about a file in silence.
+
+    For the whole process and for good, since the filters of a `with` block are not safe among threads.
+    """
+    for kind in (UserWarning, Image.DecompressionBombWarning):
+        warnings.filterwarnings("ignore", category=kind, module=r"PIL\.")
+
+
+def _formats() -> list[str]:
+    """Those of FORMATS that this Pillow can read."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -299,21 +361,27 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation; 1, upright, where there is none or where the EXIF data are damaged."""
+    """The EXIF orientation, 1 to 8; 1, upright, where there is none or where the EXIF data are damaged."""
     try:
-        return int(image.getexif().get(ORIENTATION_TAG, 1))
+        orientation = int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF data raise struct.error, TypeError, SyntaxError and more
         return 1
+    return orientation if orientation in TURNS else 1
 
 
-def _allow_heif(suffix: str) -> None:
-    if suffix.lower() not in {".heic", ".heif"}:
-        return
+def _is_heif(content: bytes, suffix: str) -> bool:
+    """Whether an image is HEIC by its content, whatever its name, or says so. Source: ISO/IEC 14496-12, 4.3."""
+    return suffix.lower() in {".heic", ".heif"} or (content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS)
+
+
+def _allow_heif() -> bool:
+    """Whether HEIC can be read, which needs a package of its own."""
     try:
         import pillow_heif
     except ImportError:
-        raise DecodeError("HEIC support is not installed", "pip install 'linnaeus[heif]'") from None
+        return False
     pillow_heif.register_heif_opener()
+    return True
 
 
 def _first_line(error: Exception) -> str:

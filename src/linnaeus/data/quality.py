@@ -21,8 +21,8 @@ MEASURES = ("brightness", "contrast", "luma_p5", "luma_p95", "sharpness", "entro
 
 
 class Sample(NamedTuple):
-    """What is taken from one image: the histogram of its luma (256 counts), the root mean square of its Laplacian, the
-    mean and standard deviation of its two chroma channels (each over 0 to 255), and a small grey copy."""
+    """What is taken from one image: the root mean square of the Laplacian of its reduced copy; of that copy halved the
+    histogram of luma (256 counts), the mean and standard deviation of both chroma channels (0 to 255), and luma."""
 
     histogram: NDArray[np.float32]
     laplacian: float
@@ -35,12 +35,12 @@ def take_sample(pixels: Pixels) -> Sample:
     """The sample of an upright RGB image, (height, width, 3) uint8."""
     small = _reduced(pixels)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    chroma = cv2.cvtColor(_halved(small), cv2.COLOR_RGB2YCrCb)
-    mean, deviation = cv2.meanStdDev(chroma)
     edges = cv2.Laplacian(luma, cv2.CV_16S)
     laplacian = float(cv2.norm(edges, cv2.NORM_L2)) / float(luma.size) ** 0.5
-    histogram = cv2.calcHist([luma], [0], None, [256], [0, 256])
-    return Sample(histogram, laplacian, mean[1:, 0], deviation[1:, 0], _halved(luma))
+    mean, deviation = cv2.meanStdDev(cv2.cvtColor(_halved(small), cv2.COLOR_RGB2YCrCb))
+    grey = _halved(luma)
+    histogram = cv2.calcHist([grey], [0], None, [256], [0, 256])
+    return Sample(histogram, laplacian, mean[1:, 0], deviation[1:, 0], grey)
 
 
 def measures(samples: Sequence[Sample]) -> dict[str, NDArray[np.float64]]:

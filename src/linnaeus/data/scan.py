@@ -5,7 +5,7 @@ The result, `scan.parquet`, is also the memory by which a second scan decodes no
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -25,16 +25,20 @@ BLOCK = 64  # files that one task reads, and whose measures are computed togethe
 DECIMALS = 5
 SCAN_VERSION = 1  # to be raised whenever a column changes its meaning
 
-HEADER_TYPES = {str: pa.string(), int: pa.int32(), bool: pa.bool_()}
+TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+FILE_COLUMNS = {"relpath": pa.string(), "bytes": pa.int64(), "mtime_ns": pa.int64()}
+READ_COLUMNS = {
+    **FILE_COLUMNS,
+    **{field.name: TYPES[field.type] for field in fields(Header)},  # type: ignore[index]  # types, not their names
+    **{"sha256": pa.string(), "pixels_sha256": pa.string(), "aspect": pa.float64()},
+}
 SCHEMA = pa.schema(
-    [
-        *(("relpath", pa.string()), ("bytes", pa.int64()), ("mtime_ns", pa.int64()), ("scanned_by", pa.string())),
-        *(("reason", pa.string()), ("detail", pa.string())),
-        *((field.name, HEADER_TYPES[field.type]) for field in fields(Header)),  # type: ignore[index]  # real types
-        *(("sha256", pa.string()), ("pixels_sha256", pa.string())),
-        *((name, pa.string()) for name in HASH_COLUMNS),
-        *((name, pa.float64()) for name in ("aspect", *MEASURES)),
-    ]
+    {
+        **READ_COLUMNS,
+        **dict.fromkeys(HASH_COLUMNS, pa.string()),
+        **dict.fromkeys(MEASURES, pa.float64()),
+        **{"reason": pa.string(), "detail": pa.string()},
+    }
 )
 # What may be otherwise the next time although the file looks the same.
 PASSING = ("cannot be opened", "changed while it was read")
@@ -65,7 +69,7 @@ def scan_files(
             advance(len(block))
     scanned = pa.concat_tables(tables).to_pandas().assign(scanned_by=scanned_by)
     together = pd.concat([kept.reset_index(), scanned], ignore_index=True) if len(kept) else scanned
-    ordered: pd.DataFrame = together.set_index("relpath").loc[list(relpaths)].reset_index()[SCHEMA.names]
+    ordered: pd.DataFrame = together.set_index("relpath").loc[list(relpaths)].reset_index()
     return ordered
 
 
@@ -77,7 +81,7 @@ def scan_means(max_pixels: int, *, has_heif: bool) -> str:
 def _unchanged(images: Path, relpaths: Sequence[str], known: pd.DataFrame | None, scanned_by: str) -> pd.DataFrame:
     """The rows of `known` that still hold, by relpath."""
     if known is None:
-        nothing: pd.DataFrame = SCHEMA.empty_table().to_pandas().set_index("relpath")
+        nothing: pd.DataFrame = SCHEMA.empty_table().to_pandas().assign(scanned_by="").set_index("relpath")
         return nothing
     usable = known[known["scanned_by"].eq(scanned_by) & ~known["reason"].isin(PASSING)].set_index("relpath")
     states = zip(usable["bytes"], usable["mtime_ns"], strict=True)
@@ -95,47 +99,36 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _scan_block(images: Path, max_pixels: int, relpaths: Sequence[str]) -> pa.Table:
-    rows: list[dict[str, object]] = []
+    """The rows of some files: those that could be decoded, then those that could not."""
+    read: list[tuple[object, ...]] = []
+    failed: list[dict[str, object]] = []
     samples: list[Sample] = []
-    places: list[int | None] = []  # of each row's sample
     for relpath in relpaths:
         path = f"{images}{os.sep}{relpath}"
         try:
             row, pixels = _scan_one(path, max_pixels)
         except DecodeError as error:
             size, changed = _state(Path(path)) or (None, None)
-            rows.append({"relpath": relpath, "reason": error.reason, "detail": error.detail})
-            rows[-1] |= {"bytes": size, "mtime_ns": changed}
-            places.append(None)
+            file = {"relpath": relpath, "bytes": size, "mtime_ns": changed}
+            failed.append({**file, "reason": error.reason, "detail": error.detail})
         else:
-            rows.append({"relpath": relpath} | row)
-            places.append(len(samples))
+            read.append((relpath, *row))
             samples.append(take_sample(pixels))
-    columns: dict[str, Sequence[object]] = {}
+    columns: dict[str, Iterable[object]] = dict(zip(READ_COLUMNS, zip(*read, strict=True), strict=False))
     if samples:
         columns |= hash_columns([sample.grey for sample in samples])
-        columns |= {name: values.round(DECIMALS).tolist() for name, values in measures(samples).items()}
-    arrays = [
-        [None if place is None else columns[field.name][place] for place in places]
-        if field.name in columns
-        else [row.get(field.name) for row in rows]
-        for field in SCHEMA
-    ]
-    return pa.table([pa.array(array, field.type) for array, field in zip(arrays, SCHEMA, strict=True)], SCHEMA)
+        columns |= {name: values.round(DECIMALS) for name, values in measures(samples).items()}
+    arrays = [pa.array(columns.get(field.name, [None] * len(read)), field.type) for field in SCHEMA]
+    return pa.concat_tables([pa.Table.from_arrays(arrays, schema=SCHEMA), pa.Table.from_pylist(failed, schema=SCHEMA)])
 
 
-def _scan_one(path: str, max_pixels: int) -> tuple[dict[str, object], Pixels]:
+def _scan_one(path: str, max_pixels: int) -> tuple[tuple[object, ...], Pixels]:
+    """What READ_COLUMNS name, but for the first; and the pixels."""
     content, state = read_file(path)
     header, pixels = decode(content, os.path.splitext(path)[1], max_pixels=max_pixels)  # noqa: PTH122  # quicker
     height, width = pixels.shape[:2]
-    row = {
-        "bytes": len(content),
-        "mtime_ns": state.st_mtime_ns,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "pixels_sha256": pixels_hash(pixels),
-        "aspect": round(width / height, DECIMALS),
-    }
-    return row | vars(header), pixels
+    digests = hashlib.sha256(content).hexdigest(), pixels_hash(pixels)
+    return (len(content), state.st_mtime_ns, *vars(header).values(), *digests, round(width / height, DECIMALS)), pixels
 
 
 def pixels_hash(pixels: Pixels) -> str:

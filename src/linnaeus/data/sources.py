@@ -1,7 +1,8 @@
 """Which files of an image folder are whose: class folders, split folders, and everything that is neither."""
 
 import os
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,10 @@ RENAMES: dict[str, dict[str, str]] = {
 
 KAGGLE_SETS = {"animals10": ("alessiocorrado99/animals10", "raw-img")}
 
+# Unicode's general categories of what breaks a line of a table or a terminal, or is no Unicode: controls, surrogates,
+# line and paragraph separators. Invisible joiners and odd spaces, as in emoji and macOS's screenshots, do neither.
+UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+
 
 @dataclass(frozen=True)
 class Source:
@@ -56,8 +61,8 @@ def find_sources(images: Path) -> tuple[list[Source], list[Exclusion]]:
             f"set ({', '.join(KAGGLE_SETS)})"
         )
     exclusions: list[Exclusion] = []
-    files = [*_walk(images, "", exclusions, ())]
-    folders = sorted(entry.name for entry in os.scandir(images) if entry.is_dir() and not _is_hidden(entry.name))
+    files = _walk(images, exclusions)
+    folders = _folders_in(images)
     has_splits = _has_split_folders(images, folders)
     depth = 2 if has_splits else 1
     sources: list[Source] = []
@@ -117,30 +122,49 @@ def download(name: str) -> Path:
         ) from None
 
 
-def _walk(folder: Path, prefix: str, exclusions: list[Exclusion], above: tuple[str, ...]) -> Iterator[str]:
-    """The relative paths of the regular files below a folder, sorted; whatever else there is goes to `exclusions`."""
-    real = os.path.realpath(folder)
-    if real in above:
-        exclusions.append(Exclusion(prefix, "link that leads back to a folder above it"))
-        return
+def _walk(images: Path, exclusions: list[Exclusion]) -> list[str]:
+    """The relative paths of the regular files below a folder, sorted; whatever else there is goes to `exclusions`.
+
+    Not recursive, since folders can be nested deeper than calls.
+    """
+    files: list[str] = []
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]  # each with what identifies those above it
+    while waiting:
+        prefix, above = waiting.pop()
+        try:
+            facts = (images / prefix).stat()
+            entries = [*os.scandir(images / prefix)]
+        except OSError as error:
+            exclusions.append(Exclusion(prefix, "cannot be opened", error.strerror or str(error)))
+            continue
+        identity = (facts.st_dev, facts.st_ino)
+        if identity in above:
+            exclusions.append(Exclusion(prefix, "link that leads back to a folder above it"))
+            continue
+        for entry in entries:
+            relpath = f"{prefix}{entry.name}"
+            if not _is_writable(entry.name):
+                printable = entry.name.encode("utf-8", "backslashreplace").decode()
+                exclusions.append(Exclusion(prefix + repr(printable)[1:-1], "name cannot be written down"))
+            elif _is_hidden(entry.name):
+                exclusions.append(Exclusion(relpath, "hidden"))
+            elif _is(entry.is_dir):
+                waiting.append((f"{relpath}/", (*above, identity)))
+            elif _is(entry.is_file):
+                files.append(relpath)
+            else:
+                exclusions.append(Exclusion(relpath, "not a regular file"))
+    return sorted(files, key=lambda relpath: relpath.split("/"))
+
+
+def _folders_in(folder: Path) -> list[str]:
+    """The names of the folders that can hold classes or images; none where it cannot be opened."""
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        exclusions.append(Exclusion(prefix, "cannot be opened", error.strerror or str(error)))
-        return
-    for entry in entries:
-        relpath = f"{prefix}{entry.name}"
-        if not entry.name.isprintable() or _is_not_unicode(entry.name):
-            printable = entry.name.encode("utf-8", "backslashreplace").decode()
-            exclusions.append(Exclusion(prefix + repr(printable)[1:-1], "name cannot be written down"))
-        elif _is_hidden(entry.name):
-            exclusions.append(Exclusion(relpath, "hidden"))
-        elif entry.is_dir():
-            yield from _walk(folder / entry.name, f"{relpath}/", exclusions, (*above, real))
-        elif entry.is_file():
-            yield relpath
-        else:
-            exclusions.append(Exclusion(relpath, "not a regular file"))
+        entries = [*os.scandir(folder)]
+    except OSError:
+        return []
+    names = [entry.name for entry in entries if _is(entry.is_dir)]
+    return sorted(name for name in names if _is_writable(name) and not _is_hidden(name))
 
 
 def _has_split_folders(images: Path, folders: list[str]) -> bool:
@@ -162,12 +186,7 @@ def _empty_classes(images: Path, folders: list[str], depth: int, used: set[str])
     """One exclusion for each class folder that gives no file at all."""
     prefixes = [f"{name}/" for name in folders]
     if depth == 2:
-        prefixes = [
-            f"{split}{entry.name}/"
-            for split in prefixes
-            for entry in os.scandir(images / split)
-            if entry.is_dir() and not _is_hidden(entry.name)
-        ]
+        prefixes = [f"{split}{name}/" for split in prefixes for name in _folders_in(images / split)]
     for prefix in prefixes:
         if not any(relpath.startswith(prefix) for relpath in used):
             yield Exclusion(prefix, "empty class folder")
@@ -177,5 +196,13 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in {"Thumbs.db", "desktop.ini", "__MACOSX"}
 
 
-def _is_not_unicode(name: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in name)
+def _is_writable(name: str) -> bool:
+    return name.isprintable() or not any(unicodedata.category(character) in UNWRITABLE for character in name)
+
+
+def _is(question: Callable[[], bool]) -> bool:
+    """The answer about a folder's entry; no where there is none, as of a link that leads to itself."""
+    try:
+        return question()
+    except OSError:
+        return False

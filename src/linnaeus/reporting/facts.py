@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from linnaeus.data.catalogue import Catalogue
+from linnaeus.data.duplicates import group_numbers
+from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
+from linnaeus.decisions import Decisions
 from linnaeus.records import StageCost
-from linnaeus.settings import CleanRecipe
+from linnaeus.settings import CleanRecipe, SplitRecipe
+
+UNSEEN = ("dark", "bright", "low_information")  # the checks for images that show next to nothing
 
 
 @dataclass(frozen=True)
@@ -31,16 +37,27 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class Division:
+    """How the images were divided: by which settings; of which table, if it was one of the user's own; whether that
+    table or the folder came with parts; and the pairs of images that lie in different parts (`find_leaks`)."""
+
+    recipe: SplitRecipe
+    own_table: str | None
+    has_given_parts: bool
+    leaks: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class ReportFacts:
     """One project.
 
-    `catalogue`: of the raw folder. `duplicates`: the catalogue's duplicates (relpath, category, group) with
-    `split`, the part that the clean copy of each lies in, missing where it has none. `clean_excluded`: what could
-    not be cleaned (relpath, reason, detail). `models`: in the leaderboard's order; the first is the chosen one.
-    `predictions`: the chosen model's on the test part: relpath (of the clean copy), category, predicted (class
-    names), probability (of the predicted class). `read_thumbnail`: a small JPEG's bytes, from "raw" or "clean"
-    and a relpath in there. `usage`: how to use the chosen model, code by heading. `commands`: what reproduces the
-    project. `settings`: what else a reader needs for that, text by name.
+    `catalogue`: of the raw folder, with its pairs. `issues`: None where these images were not checked. `decisions`: the
+    user's. `in_use`: category and split of each image in a part, by the relpath of its original. `clean_excluded`: what
+    could not be cleaned (relpath, reason, detail). `models`: in the leaderboard's order; the first is the chosen one.
+    `predictions`: the chosen model's on the test part: relpath (of the clean copy), category, predicted (class names),
+    probability (of the predicted class). `read_thumbnail`: a small JPEG's bytes, from "raw" or "clean" and a relpath in
+    there. `usage`: how to use the chosen model, code by heading. `commands`: what reproduces the project. `settings`:
+    what else a reader needs for that, text by name.
     """
 
     title: str
@@ -48,10 +65,13 @@ class ReportFacts:
     created: str
     version: str
     catalogue: Catalogue
-    duplicates: pd.DataFrame
+    issues: Issues | None
+    decisions: Decisions
     clean: CleanRecipe
     clean_excluded: pd.DataFrame
     splits: Splits
+    division: Division
+    in_use: pd.DataFrame
     leaderboard: pd.DataFrame
     models: tuple[ModelFacts, ...]
     predictions: pd.DataFrame
@@ -69,7 +89,8 @@ class ReportFacts:
     @property
     def excluded(self) -> pd.DataFrame:
         """Everything of the folder that is not used: relpath, reason, detail."""
-        return pd.concat([self.catalogue.excluded, self.clean_excluded], ignore_index=True)
+        left_out = [self.catalogue.excluded, self.clean_excluded, self.splits.left_out]
+        return pd.concat(left_out, ignore_index=True)
 
     @property
     def mistakes(self) -> pd.DataFrame:
@@ -77,11 +98,63 @@ class ReportFacts:
         wrong = self.predictions[self.predictions["category"] != self.predictions["predicted"]]
         return wrong.sort_values(["probability", "relpath"], ascending=[False, True])
 
+    @cached_property
+    def copies(self) -> pd.DataFrame:
+        """The images that are copies of others, also nearly: relpath, category, split (null where not used), group."""
+        pairs = self.catalogue.pairs
+        images = self.catalogue.images[["relpath", "category"]]
+        tied = images[images["relpath"].isin([*pairs["first"], *pairs["second"]])].reset_index(drop=True)
+        used = self.in_use.reindex(tied["relpath"]).reset_index(drop=True)
+        category = used["category"].fillna(tied["category"])
+        return tied.assign(category=category, split=used["split"], group=group_numbers(pairs, tied["relpath"]))
+
+    @cached_property
+    def copy_groups(self) -> pd.DataFrame:
+        """A row for each group of copies: images; of those that are used, classes and parts, how many it spans; the
+        kinds of its pairs, and their least similarity."""
+        is_used = self.copies["split"].notna()
+        used = self.copies.assign(category=self.copies["category"].where(is_used))
+        groups = used.groupby("group").agg(
+            images=("relpath", "size"), classes=("category", "nunique"), parts=("split", "nunique")
+        )
+        group_of = self.copies.set_index("relpath")["group"]
+        pairs = self.catalogue.pairs.assign(group=self.catalogue.pairs["first"].map(group_of))
+        ties = pairs.groupby("group").agg(
+            kinds=("kind", lambda kinds: [*kinds.unique()]), similarity=("similarity", "min")
+        )
+        return groups.join(ties)
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """What the checks found, with the user's decision and relabel_to; none where nothing was checked."""
+        if self.issues is None:
+            return pd.DataFrame(columns=["check", "relpath", "suggested", "suggested_label", "decision", "relabel_to"])
+        decided = self.decisions.table.set_index("relpath")[["decision", "relabel_to"]]
+        found = self.issues.findings.join(decided, on="relpath")
+        return found.fillna({"decision": "keep", "relabel_to": ""})
+
     @property
-    def duplicate_groups(self) -> pd.DataFrame:
-        """A row for each group of identical files: images, classes and parts, how many of each it spans."""
-        groups = self.duplicates.groupby("group")
-        return groups.agg(images=("relpath", "size"), classes=("category", "nunique"), parts=("split", "nunique"))
+    def judges_labels(self) -> bool:
+        """Whether labels were held against what a network sees."""
+        return self.issues is not None and "is_label_issue" in self.issues.checked
+
+    @property
+    def suspects(self) -> int:
+        """The number of labels that look wrong, and are still as they were."""
+        found = self.findings[self.findings["check"].eq("label_issue") & self.findings["decision"].ne("drop")]
+        return int(found["relabel_to"].ne(found["suggested_label"]).sum())
+
+    @property
+    def unseen(self) -> int:
+        """The number of images that show next to nothing, and are not dropped."""
+        found = self.findings[self.findings["check"].isin(UNSEEN) & self.findings["decision"].ne("drop")]
+        return int(found["relpath"].nunique())
+
+    @property
+    def undecided(self) -> int:
+        """The number of images for which something is suggested, and which are kept as they are."""
+        found = self.findings[self.findings["suggested"].ne("") & self.findings["decision"].eq("keep")]
+        return int(found["relpath"].nunique())
 
     @property
     def test_images(self) -> int:

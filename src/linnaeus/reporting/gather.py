@@ -1,6 +1,5 @@
 """From a project's files to everything that its report tells."""
 
-import shlex
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,24 @@ import torch
 
 from linnaeus.data.catalogue import Catalogue, read_catalogue
 from linnaeus.data.decode import thumbnail_jpeg
-from linnaeus.data.sources import RENAMES
+from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
+from linnaeus.decisions import read_decisions
+from linnaeus.files import file_hash
 from linnaeus.project import Project, now
 from linnaeus.recipe import Recipe, ScratchRecipe
-from linnaeus.reporting.facts import ModelFacts, ReportFacts
+from linnaeus.reporting.commands import commands, map_name
+from linnaeus.reporting.facts import Division, ModelFacts, ReportFacts
 from linnaeus.runs import Run
-from linnaeus.settings import CleanRecipe
+from linnaeus.settings import CleanRecipe, SplitRecipe
 
 THUMBNAIL_SIDE = 128
 
 
 def gather_facts(project: Project, leaderboard: pd.DataFrame) -> ReportFacts:
     """The facts of a project whose runs are ranked in `leaderboard`."""
-    catalogue = Catalogue(read_catalogue(project.catalogue), pd.read_parquet(project.excluded))
-    splits = Splits(pd.read_parquet(project.splits))
+    images, excluded = read_catalogue(project.catalogue), pd.read_parquet(project.excluded)
+    splits = Splits(pd.read_parquet(project.splits), pd.read_parquet(project.left_out))
     runs = [Run(project.runs / name) for name in leaderboard["model_id"]]
     rows = leaderboard.to_dict("records")
     predictions = runs[0].predictions("test")
@@ -34,27 +36,48 @@ def gather_facts(project: Project, leaderboard: pd.DataFrame) -> ReportFacts:
         image_folder=str(project.images),
         created=now()[:16].replace("T", " ") + " UTC",
         version=version("linnaeus"),
-        catalogue=catalogue,
-        duplicates=_duplicates_in_parts(catalogue, read_catalogue(project.clean_catalogue), splits),
+        catalogue=Catalogue(images, excluded, pd.read_parquet(project.duplicates)),
+        issues=_issues(project),
+        decisions=read_decisions(project.decisions),
         clean=CleanRecipe(**project.stamp("clean")["inputs"]["recipe"]),
         clean_excluded=pd.read_parquet(project.clean_excluded),
         splits=splits,
+        division=_division(project),
+        in_use=_in_use(read_catalogue(project.clean_catalogue), splits),
         leaderboard=leaderboard,
         models=tuple(_model(run, row) for run, row in zip(runs, rows, strict=True)),
         predictions=predictions.assign(predicted=predictions["predicted_category"]),
         read_thumbnail=lambda kind, relpath: thumbnail_jpeg(folders[kind] / relpath, THUMBNAIL_SIDE),
         costs=project.costs(),
         usage=_usage(project, runs[0]),
-        commands=_commands(project, runs),
+        commands=commands(project, runs),
         settings=_settings(project),
     )
 
 
-def _duplicates_in_parts(catalogue: Catalogue, cleaned: pd.DataFrame, splits: Splits) -> pd.DataFrame:
-    part_of_clean = splits.table.set_index("relpath")["split"]
-    part_of_raw = cleaned.set_index("source")["relpath"].map(part_of_clean)
-    duplicates = catalogue.duplicates()
-    return duplicates.assign(split=duplicates["relpath"].map(part_of_raw))
+def _issues(project: Project) -> Issues | None:
+    """What was found in the images that the catalogue has now; None where they were not checked."""
+    if "check" not in {cost.stage for cost in project.costs()}:
+        return None
+    if project.stamp("check")["inputs"]["catalogue"] != file_hash(project.catalogue):
+        return None
+    return Issues(pd.read_parquet(project.issues), pd.read_parquet(project.checked))
+
+
+def _division(project: Project) -> Division:
+    inputs = project.stamp("split")["inputs"]
+    table = Path(inputs["own_table"] or project.clean_catalogue)
+    return Division(
+        recipe=SplitRecipe(**inputs["recipe"]),
+        own_table=inputs["own_table"],
+        has_given_parts=table.is_file() and "given_split" in read_catalogue(table),
+        leaks=pd.read_parquet(project.leaks),
+    )
+
+
+def _in_use(cleaned: pd.DataFrame, splits: Splits) -> pd.DataFrame:
+    source = splits.table["relpath"].map(cleaned.set_index("relpath")["source"])
+    return splits.table[["category", "split"]].set_index(source)
 
 
 def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
@@ -97,36 +120,6 @@ def _usage(project: Project, chosen: Run) -> dict[str, str]:
     }
 
 
-def _commands(project: Project, runs: list[Run]) -> tuple[str, ...]:
-    """What does it all again; a changed recipe is named by the file that its run keeps."""
-    root = shlex.quote(project.root.name)
-    table = project.stamp("split")["inputs"]["own_table"]
-    own_table = f" --table {shlex.quote(table)}" if table else ""
-    trained = sorted(runs, key=lambda run: project.trained().index(run.model_id))
-    return (
-        f"linnaeus catalogue {shlex.quote(str(project.images))} --project {root}{_rename_option(project)}",
-        f"linnaeus clean {root} {_options(project, 'clean')}",
-        f"linnaeus split {root} {_options(project, 'split')}{own_table}",
-        *(f"linnaeus train {root} --recipe {root}/runs/{run.model_id}/recipe.yaml" for run in trained),
-        f"linnaeus evaluate {root} {' '.join(run.model_id for run in trained)}",
-        f"linnaeus report {root}",
-    )
-
-
-def _rename_option(project: Project) -> str:
-    names = project.stamp("catalogue")["inputs"]["rename"]
-    return f" --rename {_map_name(names)}" if names else ""
-
-
-def _map_name(names: dict[str, str]) -> str:
-    """A built-in map's own name; a map of the user's stands among the settings."""
-    return next((known for known, built_in in RENAMES.items() if built_in == names), "NAMES.json")
-
-
-def _options(project: Project, stage: str) -> str:
-    return " ".join(f"--{name} {value}" for name, value in project.stamp(stage)["inputs"]["recipe"].items())
-
-
 def _settings(project: Project) -> dict[str, str]:
     names = project.stamp("catalogue")["inputs"]["rename"]
     settings = {
@@ -140,4 +133,4 @@ def _settings(project: Project) -> dict[str, str]:
         "splits (SHA-256 of their inputs)": project.stamp("split")["key"],
     }
     renamed = ", ".join(f"{folder} -> {name}" for folder, name in names.items())
-    return settings | ({f"class names ({_map_name(names)})": renamed} if renamed else {})
+    return settings | ({f"class names ({map_name(names)})": renamed} if renamed else {})

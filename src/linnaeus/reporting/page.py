@@ -1,48 +1,27 @@
 """The report as one HTML page that needs no network: text, tables, figures and thumbnails."""
 
-from base64 import b64encode
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from linnaeus.errors import DecodeError
 from linnaeus.reporting import words
+from linnaeus.reporting.division import how_divided
 from linnaeus.reporting.facts import ModelFacts, ReportFacts
 from linnaeus.reporting.figures import (
-    PART_NAMES,
     class_counts_figure,
     png_bytes,
     sizes_figure,
     tradeoff_figure,
 )
+from linnaeus.reporting.oddities import copies_beside, galleries, leaks_beside, without_finding
+from linnaeus.reporting.pictures import Picture, Thumbnail, embedded, small
 from linnaeus.reporting.worries import worries
 
 # The most thumbnails of each kind, which keep the page small however many images there are.
 MOST_SAMPLES = 60
 MOST_SAMPLES_PER_CLASS = 4
-MOST_DUPLICATE_GROUPS = 12
-MOST_COPIES = 3
 MOST_MISTAKES = 48
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture as a data URI, empty where it could not be read, with its text alternative."""
-
-    uri: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Thumbnail:
-    """A small picture with what is written below it."""
-
-    picture: Picture
-    lines: tuple[str, ...]
-    relpath: str
 
 
 def build_page(facts: ReportFacts) -> str:
@@ -64,7 +43,11 @@ def build_page(facts: ReportFacts) -> str:
         sizes=_sizes(facts.catalogue.images),
         exclusions=_exclusions(facts.excluded),
         samples=_samples(facts),
-        duplicates=_duplicates(facts),
+        galleries=galleries(facts),
+        without_finding=without_finding(facts),
+        copies=copies_beside(facts),
+        leaks=leaks_beside(facts),
+        division=how_divided(facts),
         mistakes=_mistakes(facts),
         figures=_figures(facts),
         model_figures=[_model_figures(model) for model in facts.models],
@@ -76,17 +59,17 @@ def _figures(facts: ReportFacts) -> dict[str, Picture]:
     sizes = facts.catalogue.images[["width", "height"]]
     best = facts.chosen.model_id
     return {
-        "classes": _embed(
+        "classes": embedded(
             png_bytes(class_counts_figure(counts)),
             f"Bars: images of each class in training, validation and test. The largest class is "
             f"{counts.sum(axis=1).idxmax()}, the smallest {counts.sum(axis=1).idxmin()}.",
         ),
-        "sizes": _embed(
+        "sizes": embedded(
             png_bytes(sizes_figure(sizes)),
             f"Histograms of widths ({sizes['width'].min()} to {sizes['width'].max()} pixels) and heights "
             f"({sizes['height'].min()} to {sizes['height'].max()} pixels), and one against the other.",
         ),
-        "tradeoff": _embed(
+        "tradeoff": embedded(
             png_bytes(tradeoff_figure(facts.leaderboard)),
             f"Accuracy of {words.counted(len(facts.models), 'model')} against size and against training time. "
             f"{best} has the highest validation accuracy. The numbers are in the leaderboard.",
@@ -98,11 +81,11 @@ def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
     """How training went, and the confusion matrix."""
     epochs = words.counted(len(model.history), "epoch")
     return (
-        _embed(
+        embedded(
             model.history_png,
             f"Training and validation accuracy, and loss, of {model.model_id} over {epochs}.",
         ),
-        _embed(
+        embedded(
             model.confusion_png,
             f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each class.",
         ),
@@ -144,26 +127,9 @@ def _samples(facts: ReportFacts) -> dict[str, list[Thumbnail]]:
         relpaths = train.loc[train["category"] == name, "relpath"].sort_values()
         chosen = relpaths.iloc[:: max(1, len(relpaths) // each)].head(each)
         samples[name] = [
-            Thumbnail(_thumbnail(facts, "clean", relpath, f"An image of class {name}"), (), relpath)
-            for relpath in chosen
+            Thumbnail(small(facts, "clean", relpath, f"An image of class {name}"), (), relpath) for relpath in chosen
         ]
     return samples
-
-
-def _duplicates(facts: ReportFacts) -> list[list[Thumbnail]]:
-    """Groups of identical files, those with two classes first, then those in two parts."""
-    groups = facts.duplicate_groups.sort_values(["classes", "parts"], ascending=False, kind="stable")
-    shown = []
-    for group in groups.index[:MOST_DUPLICATE_GROUPS]:
-        rows = facts.duplicates[facts.duplicates["group"] == group].head(MOST_COPIES).to_dict("records")
-        shown.append([_copy(facts, row["relpath"], row["category"], row["split"]) for row in rows])
-    return shown
-
-
-def _copy(facts: ReportFacts, relpath: str, category: str, split: Any) -> Thumbnail:
-    part = "not used" if pd.isna(split) else f"in {PART_NAMES[split]}"
-    picture = _thumbnail(facts, "raw", relpath, f"A file that occurs more than once, here as {category}")
-    return Thumbnail(picture, (category, part), relpath)
 
 
 def _mistakes(facts: ReportFacts) -> list[Thumbnail]:
@@ -171,7 +137,7 @@ def _mistakes(facts: ReportFacts) -> list[Thumbnail]:
     rows = facts.mistakes.head(MOST_MISTAKES).to_dict("records")
     return [
         Thumbnail(
-            _thumbnail(facts, "clean", row["relpath"], f"An image of {row['category']} taken for {row['predicted']}"),
+            small(facts, "clean", row["relpath"], f"An image of {row['category']} taken for {row['predicted']}"),
             (
                 f"labelled {row['category']}",
                 f"predicted {row['predicted']}, {words.percent(row['probability'])}",
@@ -180,18 +146,3 @@ def _mistakes(facts: ReportFacts) -> list[Thumbnail]:
         )
         for row in rows
     ]
-
-
-def _thumbnail(facts: ReportFacts, folder: str, relpath: str, alt: str) -> Picture:
-    try:
-        return Picture(_data_uri(facts.read_thumbnail(folder, relpath), "image/jpeg"), alt)
-    except (DecodeError, OSError):  # the folder may have changed since
-        return Picture("", alt)
-
-
-def _embed(png: bytes, alt: str) -> Picture:
-    return Picture(_data_uri(png, "image/png"), alt)
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{b64encode(content).decode('ascii')}"

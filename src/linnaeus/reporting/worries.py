@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from linnaeus.decisions import DROPPED
 from linnaeus.reporting.facts import ReportFacts
 from linnaeus.reporting.words import counted, listing, percent
 
@@ -23,30 +24,37 @@ class Worry:
 
 
 def worries(facts: ReportFacts) -> list[Worry]:
-    """What is worth a reader's doubt, the gravest first: leaks, the model, the measurement, the folder."""
-    return [*_leaks(facts), *_model(facts), *_measurement(facts), *_folder(facts)]
+    """What is worth a reader's doubt, the gravest first: leaks, labels, the model, the measurement, the folder."""
+    return [*_leaks(facts), *_labels(facts), *_model(facts), *_measurement(facts), *_folder(facts)]
 
 
 def _leaks(facts: ReportFacts) -> Iterator[Worry]:
-    groups = facts.duplicate_groups
-    crossing, mislabelled = int((groups["parts"] > 1).sum()), int((groups["classes"] > 1).sum())
-    if crossing:
+    leaks = len(facts.division.leaks)
+    if leaks:
         yield Worry(
-            f"{counted(crossing, 'group of identical files lies', 'groups of identical files lie')} "
-            "in more than one part",
-            "A test image whose copy was trained on is no test: the accuracy may look better than it is.",
+            f"The split leaks: {counted(leaks, 'pair of images lies', 'pairs of images lie')} in different parts",
+            "A test image whose copy or companion was trained on is no test: the accuracy may look better than it is. "
+            "Training was told to go on all the same.",
         )
-    if mislabelled:
+
+
+def _labels(facts: ReportFacts) -> Iterator[Worry]:
+    conflicts = int((facts.copy_groups["classes"] > 1).sum())
+    if conflicts:
         yield Worry(
-            f"{counted(mislabelled, 'group of identical files has', 'groups of identical files have')} "
-            "more than one class",
-            "The same image cannot be both, so at least one of the labels is wrong.",
+            f"{counted(conflicts, 'picture has', 'pictures have')} copies with different labels",
+            "A picture that is not of both classes has a wrong label in one of them.",
         )
-    if len(groups):
-        copies = int(groups["images"].sum()) - len(groups)
+    if facts.suspects:
         yield Worry(
-            f"{counted(copies, 'image is an exact copy', 'images are exact copies')} of another",
-            "Copies count twice, in training and in every figure below. All are kept; delete what you do not want.",
+            f"{counted(facts.suspects, 'label is', 'labels are')} suspect",
+            "A network that learnt from the other images names another class. These are suspects, not errors: in a "
+            "good folder most of them are right. Look at each.",
+        )
+    if facts.issues is None:
+        yield Worry(
+            "The images were not checked",
+            "Wrong labels, outliers and dark, blurry or empty images were not looked for: run linnaeus check.",
         )
 
 
@@ -100,6 +108,12 @@ def _measurement(facts: ReportFacts) -> Iterator[Worry]:
 
 
 def _folder(facts: ReportFacts) -> Iterator[Worry]:
+    yield from _copies(facts)
+    if facts.unseen:
+        yield Worry(
+            f"{counted(facts.unseen, 'image shows', 'images show')} next to nothing",
+            "They are black, white or nearly empty, so all they teach is noise. Drop them in decisions.csv.",
+        )
     sizes = facts.catalogue.by_class().sort_values()
     ratio = sizes.iloc[-1] / sizes.iloc[0]
     if ratio >= UNEVEN:
@@ -108,10 +122,23 @@ def _folder(facts: ReportFacts) -> Iterator[Worry]:
             f"{sizes.index[0]}",
             f"That is {ratio:.1f} times as many. Accuracy says more about large classes than small ones.",
         )
-    reasons = facts.excluded["reason"].value_counts()
-    if len(reasons):
-        named = [f"{reason} ({number:,})" for reason, number in reasons.items()]
+    lost = facts.excluded[facts.excluded["reason"].ne(DROPPED)]
+    if len(lost):
+        named = [f"{reason} ({number:,})" for reason, number in lost["reason"].value_counts().items()]
         yield Worry(
-            f"{counted(len(facts.excluded), 'file or folder was', 'files or folders were')} left out",
+            f"{counted(len(lost), 'file or folder was', 'files or folders were')} left out",
             f"Why: {listing(named)}. Every path is listed below.",
+        )
+
+
+def _copies(facts: ReportFacts) -> Iterator[Worry]:
+    groups = facts.copy_groups
+    if len(groups):
+        copies = int(groups["images"].sum()) - len(groups)
+        is_apart = bool((groups["parts"] > 1).any())
+        yield Worry(
+            f"{counted(copies, 'image is a copy or near-copy', 'images are copies or near-copies')} of another",
+            "Copies count twice, in training and in every figure below. "
+            + ("" if is_apart else "Each lies in the same part as its original, so none of them leaks. ")
+            + "Drop in decisions.csv what you do not want.",
         )
