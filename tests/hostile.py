@@ -1,4 +1,4 @@
-"""Builders of bad and odd image files: each gives the bytes of one file."""
+"""Builders of bad and odd image files: each gives the bytes of one file, from a seed for its picture."""
 
 import io
 import struct
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+Build = Callable[[int], bytes]
 
 SIZE = (30, 20)  # width, height
 EXIF_HEAD = b"Exif\0\0MM\0*"
@@ -35,22 +37,26 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def picture(kind: str, mode: str = "RGB", seed: int = 0, **options: Any) -> Callable[[], bytes]:
+def picture(kind: str, mode: str = "RGB", size: tuple[int, int] = SIZE, **options: Any) -> Build:
     """What makes a picture of a format and mode."""
-    return lambda: encoded(noise(seed, mode), kind, **options)
+    return lambda seed: encoded(noise(seed, mode, size), kind, **options)
 
 
-def frames(kind: str, seed: int, count: int = 3) -> Callable[[], bytes]:
+def frames(kind: str, count: int = 3) -> Build:
     """What makes an animation, or a file of several pages."""
-    rest = [noise(seed + 1000 + place) for place in range(1, count)]
-    return lambda: encoded(noise(seed), kind, save_all=True, append_images=rest)
+    return lambda seed: encoded(
+        noise(seed),
+        kind,
+        save_all=True,
+        append_images=[noise(seed + 1000 * place) for place in range(1, count)],
+    )
 
 
-def turned(orientation: int, seed: int, kind: str = "JPEG") -> Callable[[], bytes]:
+def turned(orientation: int, kind: str = "JPEG") -> Build:
     """What makes a picture with an EXIF orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return lambda: encoded(noise(seed), kind, exif=exif)
+    return picture(kind, exif=exif)
 
 
 def sixteen_bit_rgb_png(seed: int) -> bytes:
@@ -67,16 +73,24 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def apng_of_frames(claimed: int, seed: int) -> bytes:
-    """A PNG that claims to be an animation of so many frames, and has one."""
-    plain = encoded(noise(seed))
-    return plain[:33] + chunk(b"acTL", struct.pack(">II", claimed, 0)) + plain[33:]
+def png_with(chunks: Callable[[], bytes]) -> Build:
+    """What makes a PNG with further chunks right after its header."""
+
+    def build(seed: int) -> bytes:
+        plain = encoded(noise(seed))
+        return plain[:33] + chunks() + plain[33:]
+
+    return build
 
 
-def jpeg_with(segments: bytes, seed: int, **options: Any) -> bytes:
-    """A JPEG with further segments right after its first marker."""
-    plain = encoded(noise(seed), "JPEG", **options)
-    return plain[:2] + segments + plain[2:]
+def jpeg_with(segments: bytes) -> Build:
+    """What makes a JPEG with further segments right after its first marker."""
+
+    def build(seed: int) -> bytes:
+        plain = encoded(noise(seed), "JPEG")
+        return plain[:2] + segments + plain[2:]
+
+    return build
 
 
 def segment(marker: int, body: bytes, length: int | None = None) -> bytes:
@@ -111,28 +125,27 @@ def arithmetic_jpeg(seed: int) -> bytes:
     return b"".join([*parts, plain[place:head_end], bytes(64), b"\xff\xd9"])
 
 
-def many_scans(seed: int, count: int) -> bytes:
-    """A progressive JPEG whose last scan comes `count` times."""
+def many_scans(seed: int) -> bytes:
+    """A progressive JPEG whose last scan comes two hundred times."""
     plain = encoded(noise(seed), "JPEG", progressive=True)
     last = plain.rindex(b"\xff\xda")
-    return plain[:last] + plain[last:-2] * count + plain[-2:]
+    return plain[:last] + plain[last:-2] * 200 + plain[-2:]
 
 
-def png_bomb() -> bytes:
+def png_bomb(seed: int) -> bytes:
     """A PNG of a few bytes that says it has 60,000 x 60,000 pixels."""
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def png_text_bomb() -> bytes:
-    """A PNG with a compressed text that is 200 MB long."""
+def text_bomb() -> bytes:
+    """A chunk of a PNG with a compressed text that is 20 MiB long."""
     compressor = zlib.compressobj(9)
-    text = b"".join(compressor.compress(bytes(1 << 20)) for _ in range(200)) + compressor.flush()
-    plain = encoded(noise(77))
-    return plain[:33] + chunk(b"zTXt", b"Comment\0\0" + text) + plain[33:]
+    text = b"".join(compressor.compress(bytes(1 << 20)) for _ in range(20)) + compressor.flush()
+    return chunk(b"zTXt", b"Comment\0\0" + text)
 
 
-def tiff_bomb() -> bytes:
+def tiff_bomb(seed: int) -> bytes:
     """A TIFF of 60,000 x 60,000 pixels without any."""
     entries = ((256, 4, 60_000), (257, 4, 60_000), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1))
     rows = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
@@ -148,9 +161,9 @@ def tiff_that_circles(seed: int) -> bytes:
     return bytes(plain)
 
 
-def gif_bomb() -> bytes:
+def gif_bomb(seed: int) -> bytes:
     """A GIF with a screen of 65,535 x 65,535 pixels."""
-    return b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + encoded(noise(0), "GIF")[10:]
+    return b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + encoded(noise(seed), "GIF")[10:]
 
 
 def gif_with_script(seed: int) -> bytes:
@@ -158,29 +171,29 @@ def gif_with_script(seed: int) -> bytes:
     return encoded(noise(seed), "GIF") + b"/*'*/=1;alert(document.domain)//"
 
 
-def bmp_bomb() -> bytes:
+def bmp_bomb(seed: int) -> bytes:
     """A BMP of 65,500 x 65,500 pixels without any."""
     core = struct.pack("<IiiHHIIiiII", 40, 65_500, 65_500, 1, 24, 0, 0, 2835, 2835, 0, 0)
     return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + core
 
 
-def webp_bomb() -> bytes:
+def webp_bomb(seed: int) -> bytes:
     """A lossless WebP of 16,383 x 16,383 pixels, the most that the format has, in a few bytes."""
-    plain = bytearray(encoded(noise(0), "WEBP", lossless=True))
+    plain = bytearray(encoded(noise(seed), "WEBP", lossless=True))
     place = plain.index(b"VP8L") + 9
     plain[place : place + 4] = struct.pack("<I", 16_382 | 16_382 << 14)
     return bytes(plain)
 
 
-def jpeg_of_sides(side: int) -> bytes:
-    """A JPEG of a few bytes that says it is so wide and high."""
-    plain = bytearray(encoded(noise(0), "JPEG"))
+def jpeg_bomb(seed: int) -> bytes:
+    """A JPEG of a few bytes that says it has 65,500 x 65,500 pixels."""
+    plain = bytearray(encoded(noise(seed), "JPEG"))
     place = plain.index(b"\xff\xc0")
-    plain[place + 5 : place + 9] = struct.pack(">HH", side, side)
+    plain[place + 5 : place + 9] = struct.pack(">HH", 65_500, 65_500)
     return bytes(plain)
 
 
-def icon_bomb() -> bytes:
+def icon_bomb(seed: int) -> bytes:
     """An icon that says it is 16 x 16 and holds a PNG of 11,000 x 11,000 pixels."""
     rows = zlib.compress(bytes((1 + 11_000 // 8) * 11_000), 1)
     header = struct.pack(">IIBBBBB", 11_000, 11_000, 1, 0, 0, 0, 0)
@@ -195,11 +208,21 @@ def jpeg_and_zip(seed: int) -> bytes:
     return encoded(noise(seed), "JPEG") + end
 
 
-def postscript() -> bytes:
+def postscript(seed: int) -> bytes:
     """An EPS file, which an interpreter of a whole language would have to draw."""
-    return encoded(noise(0), "EPS")
+    return encoded(noise(seed), "EPS")
 
 
-def cut(content: Callable[[], bytes], share: float = 0.5, less: int = 0) -> Callable[[], bytes]:
+def first_part(build: Build, share: float = 1.0, less: int = 0) -> Build:
     """What makes a file's first part: a share of its bytes, less some."""
-    return lambda: content()[: round(len(content()) * share) - less]
+
+    def cut(seed: int) -> bytes:
+        content = build(seed)
+        return content[: round(len(content) * share) - less]
+
+    return cut
+
+
+def just(content: bytes) -> Build:
+    """What gives these bytes, whatever the seed."""
+    return lambda seed: content

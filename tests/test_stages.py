@@ -20,7 +20,7 @@ from linnaeus import files, stages
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import Plan, Recipe, checked
-from linnaeus.settings import CleanRecipe, SplitRecipe
+from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
 
 TIMES = ["time", "train_seconds", "predict_ms_per_image", "seconds"]
 
@@ -49,6 +49,7 @@ TRANSFER = {
 }
 PLAN = Plan(
     clean=CleanRecipe(size=32),
+    check=CheckRecipe(backbone="test_efficientnet", weights="random", input_size=32),
     recipes=(
         tiny_recipe("scratch"),
         tiny_recipe("frozen", model=TRANSFER, data={"augment": None}),
@@ -138,10 +139,15 @@ KILLS: list[tuple[str, int] | str] = [
     ("Reading images", 1),
     "catalogue.parquet",
     ("Cleaning images", 1),
-    ("Reading images", 2),
-    "splits.parquet",
-    ("Training", 1),
+    "duplicates.parquet",
     ("Computing features", 1),
+    ("Judging labels", 1),
+    "issues.parquet",
+    "decisions.csv",
+    "splits.parquet",
+    "leaks.parquet",
+    ("Training", 1),
+    ("Computing features", 2),
     ("Training", 3),
     "training.json",
     ("Evaluating", 2),

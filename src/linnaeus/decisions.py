@@ -66,7 +66,9 @@ def read_decisions(path: Path) -> Decisions:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path} is no readable table: {error}") from None
+        raise RecipeError(f"{path} is no readable table: {str(error).strip()}") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas has shifted the columns
+        raise RecipeError(f"{path} has rows with more cells than its first line")
     missing = [name for name in ("relpath", "decision") if name not in table]
     if missing:
         raise RecipeError(f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(table.columns)}")
@@ -100,8 +102,8 @@ def apply_decisions(images: pd.DataFrame, decisions: Decisions) -> tuple[pd.Data
                 f"there are {', '.join(classes)}"
             )
     kept = images[~images["relpath"].isin(dropped["relpath"])]
-    labels = relabelled.set_index("relpath")["relabel_to"]
-    category = kept["relpath"].map(labels).fillna(kept["category"]).astype(str)
+    labels = dict(zip(relabelled["relpath"], relabelled["relabel_to"], strict=True))
+    category = [labels.get(relpath, label) for relpath, label in zip(kept["relpath"], kept["category"], strict=True)]
     exclusions = [
         *(Exclusion(row["relpath"], DROPPED, row["reason"]) for row in dropped.to_dict("records")),
         *(Exclusion(row["relpath"], ABSENT, row["decision"]) for row in absent.to_dict("records")),

@@ -165,18 +165,6 @@ def test_a_pipe_does_not_make_it_wait_for_ever(tmp_path: Path) -> None:
     assert [*catalogue_folder(tmp_path, {}).excluded["reason"]] == ["not a regular file"]
 
 
-def test_images_with_the_same_bytes_are_grouped(tmp_path: Path) -> None:
-    for name, seed in {"a": 1, "b": 2, "c": 1, "d": 3, "e": 2}.items():
-        _image(tmp_path / "cat" / f"{name}.jpg", seed=seed)
-    repeated = catalogue_folder(tmp_path, {}).duplicates()
-    groups = [[*rows["name"]] for _, rows in repeated.groupby("group")]
-    assert groups == [["a.jpg", "c.jpg"], ["b.jpg", "e.jpg"]]
-
-
-def test_images_with_different_bytes_are_no_duplicates(tmp_path: Path) -> None:
-    assert catalogue_folder(_zoo(tmp_path), {}).duplicates().empty
-
-
 def test_sizes_are_counted_most_frequent_first_and_equal_counts_by_size() -> None:
     images = pd.DataFrame({"width": [300, 200, 300, 100, 200, 50], "height": [1, 1, 1, 1, 1, 2]})
     catalogue = Catalogue(images, exclusion_table([]))

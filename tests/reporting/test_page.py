@@ -1,31 +1,25 @@
 """The page says what is so, escapes what it is given, and needs nothing but itself."""
 
-import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image
 
 from linnaeus.data.catalogue import Catalogue, exclusion_table
-from linnaeus.data.split import Splits
+from linnaeus.decisions import ABSENT, DROPPED
 from linnaeus.errors import DecodeError
-from linnaeus.evaluation.comparison import leaderboard
-from linnaeus.evaluation.metrics import class_report, confusion_counts, scores
-from linnaeus.records import Exclusion, StageCost
+from linnaeus.records import Exclusion
 from linnaeus.reporting import page
-from linnaeus.reporting.facts import ModelFacts, ReportFacts
+from linnaeus.reporting.facts import ReportFacts
 from linnaeus.reporting.page import build_page
 from linnaeus.reporting.worries import worries
-from linnaeus.settings import CleanRecipe
+from report_facts import decisions, facts, issues
 
-PARTS = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+SUSPECT = {"check": "label_issue", "detail": "looks like dog", "suggested": "relabel", "suggested_label": "dog"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,66 +30,13 @@ def _blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(page, f"{kind}_figure", lambda table: Figure())
 
 
-def thumbnail(folder: str, relpath: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), "green").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def facts(
-    names: tuple[str, ...] = ("cat", "dog"),
-    *,
-    each: int = 10,
-    wrong: int = 0,
-    models: int = 1,
-    hashes: tuple[str, ...] = (),
-) -> ReportFacts:
-    """A project with `each` images a class, 6 of 10 for training and 2 of 10 for the test, `wrong` of them failed."""
-    rows = [(f"{name}/{place}.jpg", name, label) for label, name in enumerate(names) for place in range(each)]
-    images = pd.DataFrame(rows, columns=["relpath", "category", "label"])
-    images = images.assign(format="jpg", channels=3, width=300, height=225, sha256=images["relpath"])
-    images.loc[range(len(hashes)), "sha256"] = list(hashes)
-    splits = Splits(images[["relpath", "category", "label"]].assign(split=PARTS * (len(images) // 10)))
-    labels = splits.test["label"].to_numpy()
-    predicted = labels.copy()
-    predicted[:wrong] = (labels[:wrong] + 1) % len(names)
-    score = scores(labels, predicted)
-    row = {"acc_val": 0.95, "acc_train": 0.96, "parameters": 1000, "size_mb": 4.5, "train_seconds": 75.0}
-    row |= {"predict_ms_per_image": 2.5, **vars(score)}
-    table = leaderboard(pd.DataFrame([row | {"model_id": f"model-{place}"} for place in range(models)]), len(labels))
-    catalogue = Catalogue(images, exclusion_table([]))
-    duplicates = catalogue.duplicates().merge(splits.table[["relpath", "split"]], on="relpath")
-    return ReportFacts(
-        title="Pets",
-        image_folder="/photos/pets",
-        created="2026-01-02",
-        version="0.1",
-        catalogue=catalogue,
-        duplicates=duplicates,
-        clean=CleanRecipe(size=224, quality=90),
-        clean_excluded=exclusion_table([]),
-        splits=splits,
-        leaderboard=table,
-        models=tuple(model(row, labels, predicted, names) for row in table.to_dict("records")),
-        predictions=splits.test.assign(
-            predicted=[names[place] for place in predicted], probability=np.linspace(0.5, 0.8, len(labels))
-        ),
-        read_thumbnail=thumbnail,
-        costs=(StageCost("catalogue", 75, 200), StageCost("split", 1, 210)),
-        usage={"Command line": "linnaeus predict pets photo.jpg"},
-        commands=("linnaeus run /photos/pets",),
-        settings={"torch": "2.0"},
-    )
-
-
-def model(row: dict[Any, Any], labels: Any, predicted: Any, names: tuple[str, ...]) -> ModelFacts:
-    history = pd.DataFrame(columns=["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "model_id"])
-    report, confusion = class_report(labels, predicted, names), confusion_counts(labels, predicted, names)
-    return ModelFacts(row["model_id"], "A small model.", row, history, report, confusion, b"png", b"png")
-
-
 def headlines(told: ReportFacts) -> str:
     return "\n".join(worry.headline for worry in worries(told))
+
+
+def with_findings(*findings: dict[str, str]) -> ReportFacts:
+    told = facts()
+    return replace(told, issues=issues(told.catalogue.images, *findings))
 
 
 class Outline(HTMLParser):
@@ -123,7 +64,9 @@ def test_the_page_loads_nothing_from_anywhere() -> None:
 
 
 def test_every_picture_has_a_text_alternative() -> None:
-    pictures = Outline(build_page(facts(wrong=1))).all("img")
+    told = with_findings(SUSPECT | {"relpath": "cat/3.jpg"}, {"check": "cmyk", "relpath": "cat/4.jpg"})
+    leaking = facts(wrong=1, pairs=[("cat/0.jpg", "dog/9.jpg", "near")])
+    pictures = Outline(build_page(replace(leaking, issues=told.issues))).all("img")
     assert pictures
     assert all((picture.get("alt") or "").strip() for picture in pictures)
 
@@ -137,7 +80,9 @@ def test_every_table_has_a_caption_and_scrolls_in_a_box_that_the_keyboard_reache
 
 
 def test_headings_never_skip_a_level() -> None:
-    levels = [int(tag[1]) for tag, _ in Outline(build_page(facts(models=2))).elements if re.fullmatch(r"h\d", tag)]
+    told = with_findings({"check": "dark", "relpath": "cat/0.jpg"}, {"check": "cmyk", "relpath": "cat/1.jpg"})
+    told = replace(told, models=facts(models=2).models)
+    levels = [int(tag[1]) for tag, _ in Outline(build_page(told)).elements if re.fullmatch(r"h\d", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
@@ -164,20 +109,75 @@ def test_a_clean_large_project_gives_no_worry() -> None:
 
 
 def test_copies_in_one_class_and_part_are_counted_but_called_neither_leak_nor_label_error() -> None:
-    told = headlines(facts(hashes=("same", "same", "same")))
-    assert "2 images are exact copies of another" in told
-    assert "part" not in told
-    assert "more than one class" not in told
+    told = facts(pairs=[("cat/0.jpg", "cat/1.jpg", "same bytes"), ("cat/1.jpg", "cat/2.jpg", "near")])
+    assert "2 images are copies or near-copies of another" in headlines(told)
+    assert "part" not in headlines(told)
+    assert "different labels" not in headlines(told)
+    assert "1 picture occurs more than once" in build_page(told)
+    assert "1 group was kept together, in one part" in build_page(told)
 
 
-def test_a_copy_in_another_part_is_a_leak() -> None:
-    told = facts(hashes=("a", "b", "c", "d", "e", "same", "same"))
-    assert "1 group of identical files lies in more than one part" in headlines(told)
+def test_a_copy_in_another_part_is_a_leak_and_the_first_worry() -> None:
+    told = facts(pairs=[("cat/0.jpg", "dog/9.jpg", "near")])
+    assert headlines(told).startswith("The split leaks: 1 pair of images lies in different parts")
+    answer = build_page(told).split('id="data"')[0]
+    assert "though the split leaks" in answer
+    assert "none of them leaks" not in answer
 
 
-def test_a_copy_in_another_class_is_a_label_error() -> None:
-    hashes = ("same", *"bcdefghij", "same")
-    assert "1 group of identical files has more than one class" in headlines(facts(hashes=hashes))
+def test_a_copy_in_another_class_is_a_label_conflict() -> None:
+    assert "1 picture has copies with different labels" in headlines(facts(pairs=[("cat/0.jpg", "dog/0.jpg", "near")]))
+
+
+def test_suspects_are_worries_until_they_are_dropped_or_relabelled_as_suggested() -> None:
+    told = with_findings(*(SUSPECT | {"relpath": f"cat/{n}.jpg"} for n in range(4)))
+    assert "4 labels are suspect" in headlines(told)
+    settled = decisions(("cat/0.jpg", "drop", ""), ("cat/1.jpg", "relabel", "dog"), ("cat/2.jpg", "relabel", "fox"))
+    assert "2 labels are suspect" in headlines(replace(told, decisions=settled))
+
+
+def test_an_image_that_shows_nothing_is_one_worry_however_many_checks_found_it() -> None:
+    told = with_findings(*({"check": name, "relpath": "cat/0.jpg"} for name in ("dark", "low_information")))
+    assert "1 image shows next to nothing" in headlines(told)
+    dropped = replace(told, decisions=decisions(("cat/0.jpg", "drop", "")))
+    assert "shows next to nothing" not in headlines(dropped)
+
+
+def test_a_project_that_was_not_checked_says_so_and_never_that_nothing_was_found() -> None:
+    told = replace(facts(each=1000), issues=None)
+    content = build_page(told)
+    assert "The images were not checked" in headlines(told)
+    assert "<code>linnaeus check</code> has not been run" in content
+    assert "None of the usual checks" not in content
+
+
+def test_where_labels_were_not_judged_none_is_called_right() -> None:
+    told = facts(each=1000)
+    assert "no suspect label" in build_page(told)
+    assert told.issues is not None
+    unjudged = replace(told.issues, checked=told.issues.checked.drop(columns="is_label_issue"))
+    content = build_page(replace(told, issues=unjudged))
+    assert "no suspect label" not in content
+    assert "Whether labels are right was not judged" in content
+    assert "labels and outliers were not judged" in content
+
+
+def test_decisions_are_counted_and_what_is_still_undecided() -> None:
+    told = with_findings(*(SUSPECT | {"relpath": f"cat/{n}.jpg"} for n in range(5)))
+    rows = [("cat/0.jpg", "drop", ""), ("cat/1.jpg", "relabel", "dog"), ("cat/2.jpg", "keep", "")]
+    content = build_page(replace(told, decisions=decisions(*rows)))
+    assert "keeps 1 image, drops 1 and relabels 1" in content
+    assert "For 3 images something is suggested that is not done: nothing is changed until you write drop" in content
+    assert "<code>cat/1.jpg</code> \u2013 relabelled dog" in content
+    assert "Your decisions" not in build_page(facts())
+
+
+def test_what_the_user_dropped_is_listed_but_no_worry() -> None:
+    told = replace(facts(), clean_excluded=exclusion_table([Exclusion("cat/0.jpg", DROPPED)]))
+    assert "left out" not in headlines(told)
+    assert "Dropped by decision: 1" in build_page(told)
+    absent = replace(told, clean_excluded=exclusion_table([Exclusion("cat/x.jpg", ABSENT)]))
+    assert "1 file or folder was left out" in headlines(absent)
 
 
 def test_what_was_left_out_is_counted_by_reason_and_every_path_is_listed() -> None:

@@ -57,12 +57,6 @@ class Catalogue:
         """The number of exclusions for each reason, most frequent first."""
         return self.excluded["reason"].value_counts()
 
-    def duplicates(self) -> pd.DataFrame:
-        """The images whose bytes occur more than once, with a group number, sorted by group."""
-        repeated = self.images[self.images.duplicated("sha256", keep=False)].copy()
-        repeated["group"] = repeated.groupby("sha256", sort=False).ngroup()
-        return repeated.sort_values(["group", "relpath"], kind="stable")
-
 
 def rename_map(wish: str | Path | dict[str, str] | None) -> dict[str, str]:
     """A map from folder name to class name: a built-in one by name, or from a .json or .csv file (two columns).
@@ -163,16 +157,18 @@ def read_catalogue(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+        texts = {name: str for name in ("relpath", "category") if name in table}
+        is_empty = table[[*texts]].isna().any(axis=None)
+        table = table.astype(texts)
     except (OSError, ValueError) as error:
-        raise CatalogueError(f"{path} is no readable table: {error}") from None
+        raise CatalogueError(f"{path} is no readable table: {str(error).strip()}") from None
     missing = [column for column in ("relpath", "category") if column not in table]
     if missing:
         raise CatalogueError(f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(table.columns)}")
     if table.empty:
         raise CatalogueError(f"{path} has no rows")
-    if table["relpath"].isna().any() or table["category"].isna().any():
+    if is_empty:
         raise CatalogueError(f"{path}: a relpath or category is empty")
-    table = table.astype({"relpath": str, "category": str})
     for line, relpath in enumerate(table["relpath"], start=2):
         if _leads_out(relpath):
             raise CatalogueError(
@@ -189,7 +185,10 @@ def _leads_out(relpath: str) -> bool:
 def _read_csv(path: Path) -> pd.DataFrame:
     """A CSV whose classes may be called 007, NA or null, which are names here and nothing else."""
     texts = dict.fromkeys(["relpath", "name", "category"], str)
-    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    if not isinstance(table.index, pd.RangeIndex):  # pandas has shifted the columns
+        raise ValueError("its rows have more cells than its first line")
+    return table
 
 
 def with_labels(table: pd.DataFrame) -> pd.DataFrame:

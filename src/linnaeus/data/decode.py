@@ -19,6 +19,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from linnaeus.data.jpeg import application_segments, has_more_scans
 from linnaeus.errors import DecodeError
 from linnaeus.settings import MAX_MEGAPIXELS, CleanRecipe
 
@@ -40,6 +41,7 @@ WHITE = (255, 255, 255)
 READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 ALIASING = 1.5  # shrinking by more than this needs the mean of all pixels (`docs/log.md`)
 
+MOST_SCANS = 100  # of a JPEG; progressive ones have about ten
 MOST_FRAMES = 2**31 - 1  # what a damaged file claims need not fit the catalogue's column
 
 ORIENTATION_TAG = 0x0112
@@ -114,7 +116,10 @@ def decode(
     `suffix` (the file's, such as ".jpg") only tells a broken image from a file that is none. With `at_least`, a large
     JPEG may come out smaller, with no side below twice that many pixels, which is quicker. Raises DecodeError.
     """
-    found = _ordinary_jpeg(content, max_pixels, at_least)
+    is_jpeg = content.startswith(b"\xff\xd8\xff")
+    if is_jpeg and has_more_scans(content, MOST_SCANS):
+        raise DecodeError("too many scans", f"a JPEG may have {MOST_SCANS}")
+    found = _ordinary_jpeg(content, max_pixels, at_least) if is_jpeg else None
     if found is not None:
         return found
     image = open_image(content, suffix, max_pixels=max_pixels)
@@ -127,8 +132,6 @@ def _ordinary_jpeg(content: bytes, max_pixels: int, at_least: int | None) -> tup
 
     None for anything else, damaged ones included: there Pillow's word counts.
     """
-    if not content.startswith(b"\xff\xd8\xff"):
-        return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
         if colours not in {"YCbCr", "Gray"} or width * height > max_pixels:
@@ -138,7 +141,7 @@ def _ordinary_jpeg(content: bytes, max_pixels: int, at_least: int | None) -> tup
         pixels: Pixels = simplejpeg.decode_jpeg(content, "RGB", strict=True, **least)
     except ValueError:
         return None
-    segments = _application_segments(content)
+    segments = application_segments(content)
     orientation, frames = _turn_and_frames(content) if segments & {b"Exif", b"MPF\0"} else (1, 1)
     if orientation in TURNS:
         pixels = np.asarray(Image.fromarray(pixels).transpose(TURNS[orientation]))
@@ -146,19 +149,6 @@ def _ordinary_jpeg(content: bytes, max_pixels: int, at_least: int | None) -> tup
     has_icc = b"ICC_" in segments
     name = "MPO" if frames > 1 else "JPEG"
     return Header(name, mode, width, height, channels, orientation, 8, frames, has_icc, False), pixels
-
-
-def _application_segments(content: bytes) -> set[bytes]:
-    """The first four letters of each application segment (EXIF, ICC, MPF ...) of a JPEG.
-
-    Source: ITU-T T.81, B.1.1: a marker, its length in two bytes, and so on up to the scan (0xDA).
-    """
-    names, place = set(), 2
-    while place + 4 <= len(content) and content[place] == 0xFF and content[place + 1] != 0xDA:
-        if 0xE0 <= content[place + 1] <= 0xEF:
-            names.add(content[place + 4 : place + 8])
-        place += 2 + (content[place + 2] << 8 | content[place + 3])
-    return names
 
 
 def _turn_and_frames(content: bytes) -> tuple[int, int]:
@@ -200,6 +190,8 @@ def _bit_depth(image: Image.Image, content: bytes) -> int:
     if image.format == "TIFF":
         bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE_TAG, (1,))  # the default of TIFF 6.0
         return int(bits[0] if isinstance(bits, tuple) else bits)
+    if image.format == "PPM" and image.mode == "I":
+        return 16
     return {"1": 1, "I": 32, "F": 32}.get(image.mode, 16 if image.mode.startswith("I;16") else 8)
 
 

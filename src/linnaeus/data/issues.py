@@ -70,8 +70,8 @@ def find_issues(
         _unreadable(excluded),
     ]
     table = pd.concat(findings, ignore_index=True).reindex(columns=FINDING_COLUMNS)
-    texts = ["detail", "other", "suggested", "suggested_label", "category"]
-    table[texts] = table[texts].fillna("")
+    for name in FINDING_COLUMNS:  # columns of no findings at all have no type of their own
+        table[name] = table[name].astype(float) if name == "score" else table[name].astype("str").fillna("")
     order = {name: place for place, name in enumerate((*COMPARED, *(check.name for check in CHECKS)))}
     ranked = table.assign(order=table["check"].map(order).fillna(len(order)))
     ranked = ranked.sort_values(["order", "check", "score", "relpath"], kind="stable").drop(columns="order")

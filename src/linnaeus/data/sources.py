@@ -37,6 +37,7 @@ KAGGLE_SETS = {"animals10": ("alessiocorrado99/animals10", "raw-img")}
 # Unicode's general categories of what breaks a line of a table or a terminal, or is no Unicode: controls, surrogates,
 # line and paragraph separators. Invisible joiners and odd spaces, as in emoji and macOS's screenshots, do neither.
 UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+MOST_LINKS = 3  # to folders, one within the other; more could multiply a few folders into millions
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def find_sources(images: Path) -> tuple[list[Source], list[Exclusion]]:
             f"{images} is no folder; give the folder that holds one sub-folder per class, or the name of a public "
             f"set ({', '.join(KAGGLE_SETS)})"
         )
+    if "Cs" in map(unicodedata.category, str(images.resolve())):
+        raise CatalogueError(f"the path {str(images)!a} is no Unicode and cannot be written down; rename it")
     exclusions: list[Exclusion] = []
     files = _walk(images, exclusions)
     folders = _folders_in(images)
@@ -128,9 +131,10 @@ def _walk(images: Path, exclusions: list[Exclusion]) -> list[str]:
     Not recursive, since folders can be nested deeper than calls.
     """
     files: list[str] = []
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [("", ())]  # each with what identifies those above it
+    # Each with what identifies the folders above it, and how many of them are links.
+    waiting: list[tuple[str, tuple[tuple[int, int], ...], int]] = [("", (), 0)]
     while waiting:
-        prefix, above = waiting.pop()
+        prefix, above, links = waiting.pop()
         try:
             facts = (images / prefix).stat()
             entries = [*os.scandir(images / prefix)]
@@ -141,6 +145,9 @@ def _walk(images: Path, exclusions: list[Exclusion]) -> list[str]:
         if identity in above:
             exclusions.append(Exclusion(prefix, "link that leads back to a folder above it"))
             continue
+        if links > MOST_LINKS:
+            exclusions.append(Exclusion(prefix, "link within too many links"))
+            continue
         for entry in entries:
             relpath = f"{prefix}{entry.name}"
             if not _is_writable(entry.name):
@@ -149,7 +156,7 @@ def _walk(images: Path, exclusions: list[Exclusion]) -> list[str]:
             elif _is_hidden(entry.name):
                 exclusions.append(Exclusion(relpath, "hidden"))
             elif _is(entry.is_dir):
-                waiting.append((f"{relpath}/", (*above, identity)))
+                waiting.append((f"{relpath}/", (*above, identity), links + entry.is_symlink()))
             elif _is(entry.is_file):
                 files.append(relpath)
             else:

@@ -45,12 +45,12 @@ def _together(facts: ReportFacts) -> Iterator[str]:
         sizes = table["group" if "group" in table else "relpath"].value_counts()
         several = sizes[sizes > 1]
         found = (
-            f"{counted(len(several), 'group has', 'groups have')} more than one image, {several.sum():,} images in all; "
-            f"the largest has {several.max():,}."
+            f"{counted(len(several), 'group has', 'groups have')} more than one image: {several.sum():,} in all, "
+            f"{several.max():,} in the largest."
             if len(several)
             else "There are none of these."
         )
-        yield f"What belongs together stays in one part: {listing(ties)}. {found}"
+        yield f"Kept together in one part: {listing(ties)}. {found}"
     if not recipe.near_duplicates:
         yield "Near-duplicates were not kept together."
 

@@ -1,6 +1,5 @@
 """What is odd about the images, as the page shows it: single images by check, and copies side by side."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,12 @@ MOST_LEAKS = 6
 
 COPIES = ("label_conflict", "exact_duplicate", "near_duplicate")  # shown side by side, not one by one
 JUDGED = ("label_issue", "outlier")  # by a network's features
-TITLES = {"label_issue": "Suspect labels", "outlier": "Outliers"}
+TITLES = {"label_issue": "Suspect labels", "outlier": "Outliers", "sixteen_bit": "16 bits a channel", "cmyk": "CMYK"}
+FURTHER = {
+    "label_issue": "These are suspects, not errors: a network that learnt from the other images names another class. "
+    "In a good folder of photographs a quarter of them were wrong. The lower the score, the more doubtful the label.",
+    "outlier": "Many are only rare views. The lower the score, the odder the image.",
+}
 KINDS = {
     "same bytes": "the same bytes",
     "same pixels": "the same pixels, stored otherwise",
@@ -35,10 +39,10 @@ CONFLICTING = "Labels disagree"
 
 @dataclass(frozen=True)
 class Gallery:
-    """What one check found: how many images, and the worst of them."""
+    """What one check found: what that is, in how many images, and the worst of them."""
 
     title: str
-    says: str
+    text: str
     images: int
     shown: tuple[Thumbnail, ...]
     is_harmless: bool
@@ -64,7 +68,7 @@ def galleries(facts: ReportFacts) -> list[Gallery]:
 def without_finding(facts: ReportFacts) -> list[str]:
     """The checks that were made and found nothing, in a reader's words."""
     made = [name for name in SAYS if name not in JUDGED or facts.judges_labels]
-    return [title_of(name).lower() for name in made if name not in {*facts.findings["check"]}]
+    return [title_of(name) for name in made if name not in {*facts.findings["check"]}]
 
 
 def title_of(check: str) -> str:
@@ -76,7 +80,10 @@ def _gallery(facts: ReportFacts, name: str, rows: pd.DataFrame) -> Gallery:
     is_harmless = name in HARMLESS
     shown = rows.head(MOST_HARMLESS if is_harmless else MOST_FOUND).to_dict("records")
     thumbnails = tuple(_found(facts, name, row) for row in shown)
-    return Gallery(title_of(name), SAYS[name], len(rows), thumbnails, is_harmless)
+    sentences = [f"{'It is' if len(rows) == 1 else 'Each is'} {SAYS[name]}.", FURTHER.get(name, "")]
+    if len(shown) < len(rows):
+        sentences.append(f"Shown are the worst {len(shown)}; issues.csv has all {len(rows):,}.")
+    return Gallery(title_of(name), " ".join(filter(None, sentences)), len(rows), thumbnails, is_harmless)
 
 
 def _found(facts: ReportFacts, name: str, row: dict[Any, Any]) -> Thumbnail:
@@ -91,15 +98,11 @@ def _found(facts: ReportFacts, name: str, row: dict[Any, Any]) -> Thumbnail:
 def copies_beside(facts: ReportFacts) -> list[Beside]:
     """Groups of copies, those with several classes first, then those in several parts, then the largest."""
     groups = facts.copy_groups.sort_values(["classes", "parts", "images"], ascending=False, kind="stable")
-    members = dict([*facts.copies.groupby("group")])
-    return [_copies(facts, group, members[group["Index"]]) for group in _records(groups.head(MOST_GROUPS))]
+    shown = groups.head(MOST_GROUPS).reset_index().to_dict("records")
+    return [_copies(facts, group, facts.copies[facts.copies["group"] == group["group"]]) for group in shown]
 
 
-def _records(groups: pd.DataFrame) -> Iterable[dict[str, Any]]:
-    return (dict(group._asdict()) for group in groups.itertuples())
-
-
-def _copies(facts: ReportFacts, group: dict[str, Any], members: pd.DataFrame) -> Beside:
+def _copies(facts: ReportFacts, group: dict[Any, Any], members: pd.DataFrame) -> Beside:
     """The copies of a group, one of each class before a second of any."""
     again = members.groupby("category").cumcount()
     shown = members.assign(again=again).sort_values(["again", "relpath"]).head(MOST_COPIES)

@@ -43,13 +43,13 @@ def _labels(facts: ReportFacts) -> Iterator[Worry]:
     if conflicts:
         yield Worry(
             f"{counted(conflicts, 'picture has', 'pictures have')} copies with different labels",
-            "A picture that is not of both classes has a wrong label in one of them.",
+            "At least one of the labels is wrong, unless the picture shows both classes.",
         )
     if facts.suspects:
         yield Worry(
             f"{counted(facts.suspects, 'label is', 'labels are')} suspect",
             "A network that learnt from the other images names another class. These are suspects, not errors: in a "
-            "good folder most of them are right. Look at each.",
+            "good folder of photographs a quarter of them were wrong. Look at each.",
         )
     if facts.issues is None:
         yield Worry(
@@ -112,7 +112,7 @@ def _folder(facts: ReportFacts) -> Iterator[Worry]:
     if facts.unseen:
         yield Worry(
             f"{counted(facts.unseen, 'image shows', 'images show')} next to nothing",
-            "They are black, white or nearly empty, so all they teach is noise. Drop them in decisions.csv.",
+            "A black, white or nearly empty image teaches nothing but noise. Drop it in decisions.csv.",
         )
     sizes = facts.catalogue.by_class().sort_values()
     ratio = sizes.iloc[-1] / sizes.iloc[0]
