@@ -4,7 +4,9 @@ import errno
 import hashlib
 import os
 import stat
+import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,9 @@ from hostile_cases import CASES, CLASSES, IMAGES, LEFT_OUT, Case, name_of
 from linnaeus.cli.main import app
 from linnaeus.data.catalogue import Catalogue, read_catalogue
 from linnaeus.data.issues import Issues
+from linnaeus.data.sources import find_sources
 from linnaeus.data.split import Splits
+from linnaeus.errors import CatalogueError, RecipeError
 from linnaeus.project import Project, open_project
 from linnaeus.settings import CheckRecipe, CleanRecipe
 
@@ -62,7 +66,7 @@ def snapshot(root: Path, without: Path) -> Snapshot:
             facts = entry.stat(follow_symlinks=False)
             content = ""
             if entry.is_symlink():
-                content = os.readlink(entry.path)
+                content = os.readlink(entry.path)  # noqa: PTH115
             elif entry.is_dir():
                 waiting.append(Path(entry.path))
             elif entry.is_file():
@@ -251,7 +255,7 @@ def test_a_class_named_like_a_part_is_a_class_unless_there_are_other_parts(
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    done = RUNNER.invoke(app, ["catalogue", str(tmp_path / "images"), "--project", str(tmp_path / "p")])
+    done = RUNNER.invoke(app, ["catalogue", str(tmp_path / "images"), "--project", str(tmp_path / "p"), "--quiet"])
     assert done.exit_code == 1
     assert done.stderr.startswith("CatalogueError: ")
 
@@ -359,11 +363,8 @@ def test_decisions_that_cannot_be_meant_are_refused(
     assert "\n" not in str(caught.value)
 
 
-FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def no_room(*_: object, **__: object) -> None:
-    raise FULL
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def files_of(project: Path) -> list[str]:
@@ -377,46 +378,51 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-@pytest.mark.parametrize("writer", [(pd.DataFrame, "to_csv"), (pd.DataFrame, "to_parquet"), (Path, "write_text")])
+@pytest.mark.parametrize(
+    ("owner", "writer", "name"),
+    [
+        (pd.DataFrame, "to_parquet", "scan.parquet"),
+        (pd.DataFrame, "to_csv", "catalogue.csv"),
+        (Path, "write_text", "project.json"),
+    ],
+)
 def test_a_disk_that_is_full_for_tables_is_one_line_and_leaves_no_half_file(
-    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: tuple[type, str]
+    pets: Path, tmp_path: Path, owner: type, writer: str, name: str
 ) -> None:
     project = tmp_path / "project"
-    monkeypatch.setattr(*writer, no_room)
-    done = RUNNER.invoke(app, ["catalogue", str(pets), "--project", str(project), "--quiet"])
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, writer, no_room)
+        done = RUNNER.invoke(app, ["catalogue", str(pets), "--project", str(project), "--quiet"])
     assert done.exit_code == 1
-    assert done.stderr.splitlines() == ["No space left on device: while writing"]
-    assert not {"catalogue.parquet", "stages/catalogue.json"} & {*files_of(project)}
+    assert done.stderr.splitlines() == [f"No space left on device: {project / name}"]
+    assert not {name, "catalogue.parquet", "stages/catalogue.json"} & {*files_of(project)}
     assert not [name for name in files_of(project) if ".partial" in name]
     assert len(linnaeus.catalogue(pets, project).images) == 2 * PLAIN_IMAGES
 
 
-def test_a_disk_that_is_full_for_clean_copies_is_one_line_and_leaves_no_half_folder(
-    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_is_full_for_clean_copies_is_one_line_and_leaves_no_half_folder(pets: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     linnaeus.catalogue(pets, project)
     before = files_of(project)
-    write_bytes, written = Path.write_bytes, []
+    write_bytes = Path.write_bytes
+    written: list[Path] = []
 
     def filling(path: Path, content: bytes) -> int:
         written.append(path)
         if len(written) > 5:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            no_room()
         return write_bytes(path, content)
 
-    monkeypatch.setattr(Path, "write_bytes", filling)
-    done = RUNNER.invoke(app, ["clean", str(project), "--quiet"])
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", filling)
+        done = RUNNER.invoke(app, ["clean", str(project), "--quiet"])
     assert done.exit_code == 1
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("No space left on device: ")
+    assert done.stderr.splitlines() == [f"No space left on device: {project / 'clean'}"]
     assert files_of(project) == before
     assert len(linnaeus.clean(project, SMALL).images) == 2 * PLAIN_IMAGES
 
 
-@pytest.fixture(params=[64, 160, 400])
+@pytest.fixture(params=[64, 240])
 def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system in memory of so many KiB."""
     disk = tmp_path / "disk"
@@ -442,6 +448,7 @@ def test_a_disk_that_is_really_full_is_one_line_and_every_file_under_its_name_is
     assert {done.exit_code for done in failed} == {1}
     assert all(len(done.stderr.splitlines()) == 1 for done in failed)
     assert "No space left on device" in failed[0].stderr
+    assert str(project) in failed[0].stderr
     for path in [*project.glob("*.parquet")]:
         assert len(pd.read_parquet(path).columns)
     assert not (project / "stages" / "clean.json").exists()

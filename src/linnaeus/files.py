@@ -21,8 +21,9 @@ def whole(path: Path) -> Iterator[Path]:
     # The ending stays, since pandas and matplotlib choose the format by it.
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        yield partial
-        partial.replace(path)
+        with _named(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -34,11 +35,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
-        shutil.rmtree(path, ignore_errors=True)
-        partial.replace(path)
+        with _named(path):
+            yield partial
+            shutil.rmtree(path, ignore_errors=True)
+            partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors that do not say which file they are about, such as of a full disk, say that it is `path`."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

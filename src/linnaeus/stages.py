@@ -36,7 +36,7 @@ from linnaeus.runs import Run
 from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
 from linnaeus.steps.checking import check_afresh, find_duplicates, load_catalogue, load_issues, scan_images
 from linnaeus.steps.evaluation import evaluate_afresh, is_evaluated_on_current
-from linnaeus.steps.splitting import check_no_leaks, load_splits, split_afresh
+from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
 from linnaeus.steps.training import train_afresh, weights_hash
 
 AnyProject = Project | str | Path
@@ -188,7 +188,8 @@ def split(
 ) -> Splits:
     """The images divided into training, validation and test: of the clean catalogue, or of any other `table`.
 
-    Near-duplicates stay together, and so do images that the recipe's column or pattern says belong together.
+    Near-duplicates stay together, and so do images that the recipe's column or pattern says belong together. By hash,
+    images that were divided before stay where they are, unless `force` or other shares or another seed are asked for.
     """
     opened, recipe = open_project(project), recipe or SplitRecipe()
     if table is None:
@@ -204,6 +205,8 @@ def split(
         "decisions": read_decisions(opened.decisions).changing,
     }
     outputs = [opened.splits, opened.leaks, opened.left_out]
+    if force or not goes_on(opened, recipe):
+        opened.splits.unlink(missing_ok=True)
     opened.finish("split", inputs, outputs, partial(split_afresh, opened, rows, recipe), force=force)
     return load_splits(opened)
 

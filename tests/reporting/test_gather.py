@@ -35,7 +35,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     original = folder / "blue" / "00.png"
     shutil.copy(original, folder / "blue" / "copy.png")
     shutil.copy(original, folder / "coral" / "copy.png")
-    opened = stages.catalogue(folder, root / "p") and open_project(root / "p")
+    stages.catalogue(folder, root / "p")
+    opened = open_project(root / "p")
     opened.decisions.write_text("relpath,decision,relabel_to\ncoral/copy.png,relabel,blue\nblue/01.png,drop,\n")
     stages.run(folder, opened, PLAN, allow_leaks=True)
     return opened

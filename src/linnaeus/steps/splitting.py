@@ -35,6 +35,16 @@ def load_splits(project: Project) -> Splits:
     return Splits(table) if left_out is None else Splits(table, left_out)
 
 
+def goes_on(project: Project, recipe: SplitRecipe) -> bool:
+    """Whether a split by hash may keep to the parts that the last one gave; a wish for other parts may not."""
+    try:
+        last = SplitRecipe(**project.stamp("split")["inputs"]["recipe"])
+    except ProjectError:  # none, or one that was cut short
+        return True
+    settings = ("method", "seed", "val", "test")
+    return all(getattr(last, name) == getattr(recipe, name) for name in settings)
+
+
 def check_no_leaks(project: Project, *, allow: bool) -> None:
     """Raise ProjectError, with an example, where images of one group lie in several parts, unless that is allowed."""
     leaks = pd.read_parquet(project.leaks)
@@ -78,17 +88,18 @@ def _as_decided(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
 
     Such a table may have been made before the decisions, and name clean copies as they were called then.
     """
-    decisions = read_decisions(project.decisions)
-    if "source" in rows or not decisions.changing or not project.catalogue.is_file():
+    changing = read_decisions(project.decisions).changing
+    if "source" in rows or not changing or not project.clean_catalogue.is_file():
+        return rows
+    now = read_catalogue(project.clean_catalogue).set_index("source")
+    if rows["relpath"].isin(now["relpath"]).all():
         return rows
     raw = read_catalogue(project.catalogue)
     source_of = dict(zip(clean_relpaths(raw), raw["relpath"], strict=True))
-    now = read_catalogue(project.clean_catalogue).set_index("source")
     source = rows["relpath"].map(source_of)
-    is_decided = source.isin([relpath for relpath, _, _ in decisions.changing])
-    is_dropped = is_decided & ~source.isin(now.index)
-    moved = rows[is_decided & ~is_dropped].index
+    is_known = source.isin(now.index)
+    is_decided = source.isin([relpath for relpath, _, _ in changing])
     decided = rows.copy()
-    for column in ("relpath", "category"):
-        decided.loc[moved, column] = source[moved].map(now[column])
-    return decided[~is_dropped].reset_index(drop=True)
+    decided.loc[is_known, "relpath"] = source[is_known].map(now["relpath"])
+    decided.loc[is_known & is_decided, "category"] = source[is_known & is_decided].map(now["category"])
+    return decided[is_known | ~is_decided].reset_index(drop=True)
