@@ -13,17 +13,19 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from PIL import EpsImagePlugin
 from typer.testing import CliRunner
 
 import linnaeus
-from hostile import encoded, noise
+from hostile import encoded, noise, postscript
 from hostile_cases import CASES, CLASSES, IMAGES, LEFT_OUT, Case, name_of
 from linnaeus.cli.main import app
 from linnaeus.data.catalogue import Catalogue, read_catalogue
+from linnaeus.data.decode import decode
 from linnaeus.data.issues import Issues
 from linnaeus.data.sources import find_sources
 from linnaeus.data.split import Splits
-from linnaeus.errors import CatalogueError, RecipeError
+from linnaeus.errors import CatalogueError, DecodeError, RecipeError
 from linnaeus.project import Project, open_project
 from linnaeus.settings import CheckRecipe, CleanRecipe
 
@@ -191,6 +193,14 @@ def test_a_second_run_finds_the_same(ran: Ran) -> None:
     again = run_stages(images, ran.project.root)
     pd.testing.assert_frame_equal(again[0].images, ran.found.images)
     pd.testing.assert_frame_equal(again[3].table, ran.splits.table)
+
+
+def test_postscript_is_never_handed_to_an_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments: calls.append(arguments))
+    with pytest.raises(DecodeError):
+        decode(postscript(1), ".eps")
+    assert calls == []
 
 
 FOLDERS = (

@@ -23,7 +23,7 @@ class DuplicateRecipe(Section):
     """
 
     radius: int = Field(10, ge=0, le=12, description="bits of 64 in which the hashes may differ")
-    similarity: float = Field(0.8, gt=0, le=1, description="least correlation of the fine detail, once aligned")
+    similarity: float = Field(0.9, gt=0, le=1, description="least correlation of the fine detail, once aligned")
 
 
 class ScanRecipe(Section):

@@ -33,7 +33,7 @@ from linnaeus.reporting.figures import save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page
 from linnaeus.runs import Run
-from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
+from linnaeus.settings import CheckRecipe, CleanRecipe, DuplicateRecipe, ScanRecipe, SplitRecipe
 from linnaeus.steps.checking import check_afresh, find_duplicates, load_catalogue, load_issues, scan_images
 from linnaeus.steps.evaluation import evaluate_afresh, is_evaluated_on_current
 from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
@@ -297,6 +297,7 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
         "clean": opened.stamp("clean")["key"],
         "issues": file_hash(opened.issues) if opened.issues.is_file() else None,
         "decisions": file_hash(opened.decisions) if opened.decisions.is_file() else None,
+        "split": opened.stamp("split")["key"],
         "leaks": file_hash(opened.leaks),
         "leaderboard": file_hash(opened.leaderboard),
         "runs": [opened.stamp(f"evaluate-{name}")["key"] for name in comparison.table["model_id"]],
@@ -354,7 +355,10 @@ def demo(
         with whole_folder(images) as partial_folder:
             write_demo_images(partial_folder)
     recipes = (load_recipe("demo-cnn"), load_recipe("demo-transfer"))
-    plan = Plan(clean=CleanRecipe(size=96), check=CheckRecipe(input_size=96), recipes=recipes)
+    # Digits of 8 x 8 pixels, enlarged: all of them are blurred, and two of one kind are nearly alike.
+    scanning = ScanRecipe(duplicates=DuplicateRecipe(similarity=0.97))
+    checking = CheckRecipe(input_size=96, blurry=0.003)
+    plan = Plan(scan=scanning, clean=CleanRecipe(size=96), check=checking, recipes=recipes)
     return run(images, place / "digits-linnaeus", plan, force=force, progress=progress, show=show)
 
 

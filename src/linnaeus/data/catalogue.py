@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from linnaeus.data.decode import MAX_PIXELS
-from linnaeus.data.scan import scan_files
+from linnaeus.data.scan import WHOLE_COLUMNS, scan_files
 from linnaeus.data.sources import RENAMES, Source, find_sources
 from linnaeus.errors import CatalogueError, RecipeError
 from linnaeus.files import read_json
@@ -17,6 +18,7 @@ COLUMNS = ["relpath", "name", "format", "category", "width", "height", "mode", "
 UNWANTED = ["mtime_ns", "scanned_by", "reason", "detail"]  # columns of a scan that say nothing of an image
 PAIR_COLUMNS = ["first", "second", "kind", "distance", "similarity"]
 EXCLUSION_COLUMNS = ["relpath", "reason", "detail"]
+SUSPECT = r"^/|\.\.|[\\:\x00]"  # in a path that may lead out of its folder, here or on Windows
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def build_catalogue(
     what was left out. Raises CatalogueError where there is no image at all.
     """
     is_read = scanned["reason"].isna()
-    read = scanned[is_read].drop(columns=UNWANTED)
+    read = scanned[is_read].astype(WHOLE_COLUMNS).drop(columns=UNWANTED)
     folders = pd.Series([source.class_folder for source in sources], index=scanned.index, dtype=object)
     failed = scanned.loc[~is_read, ["relpath", "reason", "detail"]].itertuples(index=False)
     without = sorted(set(folders) - set(folders[is_read]))
@@ -169,10 +171,11 @@ def read_catalogue(path: Path) -> pd.DataFrame:
         raise CatalogueError(f"{path} has no rows")
     if is_empty:
         raise CatalogueError(f"{path}: a relpath or category is empty")
-    for line, relpath in enumerate(table["relpath"], start=2):
+    for place in np.flatnonzero(table["relpath"].str.contains(SUSPECT)):
+        relpath = table["relpath"].iloc[place]
         if _leads_out(relpath):
             raise CatalogueError(
-                f"{path}, line {line}: {relpath!r} leads out of the image folder; paths are relative to it"
+                f"{path}, line {place + 2}: {relpath!r} leads out of the image folder; paths are relative to it"
             )
     return with_labels(table)
 

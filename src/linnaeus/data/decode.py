@@ -338,7 +338,8 @@ def _at_most(pixels: Pixels, side: int) -> Pixels:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """A 16-bit, 32-bit or floating grey image scaled to 8 bits, never clipped to white."""
-    values: NDArray[Any] = np.asarray(image, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        values: NDArray[Any] = np.asarray(image, dtype=np.float64)
     is_known = np.isfinite(values)
     transparent = image.info.get("transparency")
     if image.mode.startswith("I;16") or (image.mode == "I" and values.min() >= 0 and values.max() < 65536):

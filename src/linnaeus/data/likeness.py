@@ -11,6 +11,8 @@ DETAIL_PX = 4.0  # what is smoother than this is taken away: light, sky and grou
 FLOOR = 0.25  # variance, in squared grey levels, that is noise: pictures with no more detail resemble nothing
 ALIKE = 0.9  # correlation as they lie from which nothing better is sought
 LEAST_OVERLAP = 0.6  # of the area, for two pictures to be parts of one
+LARGEST_SCALING = 0.25
+LARGEST_SHEAR = 0.05
 MOVED_PX = 1.3  # of a corner, 2 % of the side: from this on a picture is cropped
 STEPS = 40
 ENOUGH = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, STEPS, 1e-4)
@@ -32,7 +34,7 @@ def thumbnail(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Likeness:
-    """How alike two thumbnails are, as they lie or, where that is better, with the second moved, scaled and sheared.
+    """How alike two thumbnails are, as they lie or, where that is better, with the second moved and scaled.
 
     Brightness and contrast make no difference, and a picture without contrast resembles nothing. The alignment
     maximises the correlation (Evangelidis and Psarakis 2008, "Parametric image alignment using enhanced correlation
@@ -43,7 +45,7 @@ def likeness(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Likeness:
     if as_they_lie >= ALIKE or min(details[0].var(), details[1].var()) < FLOOR:
         return Likeness(max(as_they_lie, 0.0), is_cropped=False)
     warp = _alignment(first, second)
-    if warp is None:
+    if warp is None or not _is_crop(warp):
         return Likeness(max(as_they_lie, 0.0), is_cropped=False)
     moved, is_inside = _warped(details[1], warp)
     aligned = _correlation(details[0][is_inside], moved[is_inside]) if is_inside.mean() >= LEAST_OVERLAP else 0.0
@@ -80,6 +82,12 @@ def _alignment(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[n
     except cv2.error:  # it gives up on pictures that have nothing in common
         return None
     return warp
+
+
+def _is_crop(warp: NDArray[np.float32]) -> bool:
+    """Whether a map only moves and scales a picture; two drawings of one thing can be made alike by shearing."""
+    scales, shears = np.diag(warp[:, :2]), warp[[0, 1], [1, 0]]
+    return bool((np.abs(scales - 1) <= LARGEST_SCALING).all() and (np.abs(shears) <= LARGEST_SHEAR).all())
 
 
 def _warped(detail: NDArray[np.float32], warp: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

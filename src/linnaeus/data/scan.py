@@ -40,6 +40,12 @@ SCHEMA = pa.schema(
         **{"reason": pa.string(), "detail": pa.string()},
     }
 )
+# What pandas makes floats or objects of as long as files that could not be read have no value.
+WHOLE_COLUMNS = {
+    field.name: "bool" if pa.types.is_boolean(field.type) else "int64"
+    for field in SCHEMA
+    if not (pa.types.is_string(field.type) or pa.types.is_floating(field.type))
+}
 # What may be otherwise the next time although the file looks the same.
 PASSING = ("cannot be opened", "changed while it was read")
 
