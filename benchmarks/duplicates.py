@@ -194,10 +194,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     parser.add_argument("--most-hashes", type=int, default=1_000_000)
+    parser.add_argument("--radius", type=int, default=DuplicateRecipe().radius, help="of the scaling table, bits")
+    parser.add_argument("--no-photographs", action="store_true", help="the scaling table alone")
     options = parser.parse_args()
-    photographs(options.images)
+    if not options.no_photographs:
+        photographs(options.images)
     print(f"\nHashes with at most {MOST_PARTNERS} partners each:")
-    scaling(options.most_hashes, DuplicateRecipe().radius)
+    scaling(options.most_hashes, options.radius)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ NO_LABELS = CheckRecipe(judge_labels=False)
 
 def _picture(seed: int) -> Image.Image:
     """Smooth and different from every other, so that no two of them are near-duplicates."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    coarse = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
 
 

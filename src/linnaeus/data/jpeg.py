@@ -28,7 +28,7 @@ def has_more_scans(content: bytes, most: int) -> bool:
         if marker in SEQUENTIAL_FRAMES:
             components = content[place + 5]
         elif marker == START_OF_SCAN:
-            if content[place] == components:  # all in one scan, and no other is decoded
+            if content[place] == components:  # all in one scan; decoders refuse another
                 return False
             break
     if content.count(bytes((FILL, START_OF_SCAN))) <= most:  # quick, and mostly enough

@@ -22,7 +22,7 @@ JUDGED = ("label_issue", "outlier")  # by a network's features
 TITLES = {"label_issue": "Suspect labels", "outlier": "Outliers", "sixteen_bit": "16 bits a channel", "cmyk": "CMYK"}
 FURTHER = {
     "label_issue": "These are suspects, not errors: a network that learnt from the other images names another class. "
-    "In a good folder of photographs a quarter of them were wrong. The lower the score, the more doubtful the label.",
+    "In a well-kept folder most of them are right. The lower the score, the more doubtful the label.",
     "outlier": "Many are only rare views. The lower the score, the odder the image.",
 }
 KINDS = {

@@ -49,7 +49,7 @@ def _labels(facts: ReportFacts) -> Iterator[Worry]:
         yield Worry(
             f"{counted(facts.suspects, 'label is', 'labels are')} suspect",
             "A network that learnt from the other images names another class. These are suspects, not errors: in a "
-            "good folder of photographs a quarter of them were wrong. Look at each.",
+            "well-kept folder most of them are right. Look at each.",
         )
     if facts.issues is None:
         yield Worry(
