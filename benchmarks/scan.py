@@ -10,12 +10,12 @@ imagededup take part where they are installed (pip install cleanvision imagededu
 import argparse
 import contextlib
 import io
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,14 +32,16 @@ from linnaeus.settings import CleanRecipe
 
 BLOCK = 64
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from linnaeus.data.scan import scan_files
 from linnaeus.data.sources import find_sources
 images = Path(sys.argv[1])
 sources, _ = find_sources(images)
 table = scan_files(images, [s.relpath for s in sources], scanned_by="", max_pixels=10**8)
-print(len(table), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+# Not ru_maxrss, which begins with what the parent process held.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(len(table), int(peak.split()[1]) / 1024)
 """
 
 
@@ -47,16 +49,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--many", type=int, default=0, help="also measure memory on so many files")
+    parser.add_argument("--many", type=int, default=0, help="measure memory on so many files instead (Linux)")
     arguments = parser.parse_args()
     keep_freed_memory()
     images: Path = arguments.images
     relpaths = [source.relpath for source in find_sources(images)[0]]
     print(f"{len(relpaths)} files, {core_count()} cores, best of {arguments.repeats}\n")
-    _scan(images, relpaths, arguments.repeats)
-    _clean(images, arguments.repeats)
     if arguments.many:
         _memory(images, relpaths, arguments.many)
+        return
+    _scan(images, relpaths, arguments.repeats)
+    _clean(images, arguments.repeats)
 
 
 def _scan(images: Path, relpaths: list[str], repeats: int) -> None:
@@ -87,7 +90,9 @@ def _clean(images: Path, repeats: int) -> None:
             target = Path(folder) / "clean"
             ours = _best(lambda: clean_images(table, source, target, Cleaning(CleanRecipe())), repeats)  # noqa: B023
             paths = [source / relpath for relpath in table["relpath"]]
-            plain = _best(lambda: [*map_images(_pillow_clean, paths)], repeats)  # noqa: B023
+            plain_target = Path(folder) / "plain"
+            plain_target.mkdir(exist_ok=True)
+            plain = _best(lambda: [*map_images(partial(_pillow_clean, plain_target), paths)], repeats)  # noqa: B023
             print(
                 f"clean {size or 'as they are'!s:14} {len(paths) / ours:7,.0f} images/s, Pillow loop "
                 f"{len(paths) / plain:7,.0f}: {plain / ours:.2f} times as fast"
@@ -96,7 +101,7 @@ def _clean(images: Path, repeats: int) -> None:
 
 
 def _memory(images: Path, relpaths: list[str], many: int) -> None:
-    with tempfile.TemporaryDirectory(dir=images.parent if os.access(images.parent, os.W_OK) else None) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         for count in (len(relpaths), many):
             copies = Path(folder) / f"{count}"
             for number in range(count):
@@ -149,15 +154,10 @@ def _decode_pillow(path: Path) -> None:
         image.load()
 
 
-def _pillow_clean(path: Path) -> bytes:
-    buffer = io.BytesIO()
+def _pillow_clean(target: Path, path: Path) -> None:
     with Image.open(path) as image:
         square = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
-    square.save(buffer, "JPEG", quality=90)
-    target = Path(tempfile.gettempdir()) / f"pillow-{hash(path)}.jpg"
-    target.write_bytes(buffer.getvalue())
-    target.unlink()
-    return buffer.getvalue()
+    square.save(target / f"{path.parent.name}-{path.stem}.jpg", quality=90)
 
 
 def _resized(images: Path, target: Path, size: tuple[int, int]) -> Path:

@@ -61,9 +61,12 @@ def test_of_a_folder_with_new_files_only_those_are_decoded(
     stages.catalogue(images, project)
     decoded: list[str] = []
     decode_one = scan._scan_one
-    monkeypatch.setattr(
-        scan, "_scan_one", lambda path, most: (decoded.append(Path(path).name), decode_one(path, most))[1]
-    )
+
+    def noted(path: str, max_pixels: int) -> object:
+        decoded.append(Path(path).name)
+        return decode_one(path, max_pixels)
+
+    monkeypatch.setattr(scan, "_scan_one", noted)
     _picture(900).save(images / "ant" / "new.png")
     assert len(stages.catalogue(images, project).images) == 2 * EACH + 1
     assert decoded == ["new.png"]

@@ -221,6 +221,8 @@ def test_a_folder_that_is_none_leaves_no_project_behind(tmp_path: Path) -> None:
 def test_a_stage_before_its_time_says_what_to_run_first(images: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="linnaeus catalogue"):
         stages.clean(tmp_path / "p")
+    with pytest.raises(ProjectError, match="linnaeus catalogue"):
+        stages.check(tmp_path / "p")
     stages.catalogue(images, tmp_path / "p")
     with pytest.raises(ProjectError, match="linnaeus clean"):
         stages.split(tmp_path / "p")

@@ -34,7 +34,14 @@ from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page
 from linnaeus.runs import Run
 from linnaeus.settings import CheckRecipe, CleanRecipe, DuplicateRecipe, ScanRecipe, SplitRecipe
-from linnaeus.steps.checking import check_afresh, find_duplicates, load_catalogue, load_issues, scan_images
+from linnaeus.steps.checking import (
+    check_afresh,
+    find_duplicates,
+    last_clean_recipe,
+    load_catalogue,
+    load_issues,
+    scan_images,
+)
 from linnaeus.steps.evaluation import evaluate_afresh, is_evaluated_on_current
 from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
 from linnaeus.steps.training import train_afresh, weights_hash
@@ -158,11 +165,12 @@ def check(
 ) -> Issues:
     """Everything odd about the images, the gravest first; and `decisions.csv`, proposed where there is none yet.
 
-    Wrong labels and outliers are judged by features of the clean copy, which is made where it is not there yet.
+    Wrong labels and outliers are judged by features of the clean copy, which is made, or made anew, where need be.
     """
     opened, recipe = open_project(project), recipe or CheckRecipe()
-    if recipe.judge_labels and not opened.clean_catalogue.is_file():
-        clean(opened, progress=progress)
+    opened.stamp("catalogue")
+    if recipe.judge_labels:
+        clean(opened, last_clean_recipe(opened), progress=progress)
     inputs = {
         "catalogue": file_hash(opened.catalogue),
         "excluded": file_hash(opened.excluded),

@@ -61,7 +61,7 @@ ODD: list[tuple[dict[str, Any], str]] = [
 def test_each_oddity_is_found_by_its_check_alone(change: dict[str, Any], name: str) -> None:
     checked = _checked(change)
     assert _found(checked) == {name}
-    assert checked.loc[0, f"{name}_score"] < 0.5
+    assert checked[f"{name}_score"].iloc[0] < 0.5
     assert all(_found(checked, row) == set() for row in range(1, len(checked)))
 
 
@@ -93,7 +93,7 @@ def test_a_worse_image_has_a_lower_score() -> None:
 )
 def test_every_threshold_is_a_setting(setting: str, value: float, change: dict[str, Any], name: str) -> None:
     assert _found(_checked(change)) == set()
-    assert name in _found(_checked(change, **{setting: value}))
+    assert name in _found(_checked(change, ordinary=5, **{setting: value}))
 
 
 def test_grey_images_are_odd_only_among_coloured_ones() -> None:

@@ -17,6 +17,7 @@ from linnaeus.cli.options import (
     GroupPattern,
     Images,
     Json,
+    Labels,
     Method,
     NearDuplicates,
     ProjectFolder,
@@ -71,6 +72,7 @@ def run(
     seed: Seed = 5,
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
+    labels: Labels = True,
     allow_leaks: AllowLeaks = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -81,20 +83,21 @@ def run(
         from linnaeus import stages
     from linnaeus.data.catalogue import rename_map
     from linnaeus.recipe import Plan, checked, load_plan
-    from linnaeus.settings import CleanRecipe, SplitRecipe
+    from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
 
     cleaning = checked(CleanRecipe, {"size": size, "quality": quality, "fit": fit}, where="run")
     groups = {"group_column": group_column, "group_pattern": group_pattern}
     splitting = checked(SplitRecipe, {"val": val, "test": test, "seed": seed, **groups}, where="run")
     if plan is not None:
-        if recipe or changes or rename or cleaning != CleanRecipe() or splitting != SplitRecipe():
+        if recipe or changes or rename or not labels or cleaning != CleanRecipe() or splitting != SplitRecipe():
             raise typer.BadParameter("a --plan holds all settings of the job; change them there")
         wished = load_plan(plan)
     else:
         recipes = wished_recipes(recipe, changes or []) if recipe else [*Plan().recipes]
         if changes and not recipe:
             raise RecipeError("--set changes the recipes that --recipe names; name at least one")
-        content = {"rename": rename_map(rename) or None, "clean": cleaning, "split": splitting, "recipes": recipes}
+        sections = {"clean": cleaning, "check": CheckRecipe(judge_labels=labels), "split": splitting}
+        content = {"rename": rename_map(rename) or None, **sections, "recipes": recipes}
         wished = checked(Plan, content, where="run")
     show = shower(quiet, as_json)
     shown = (lambda result: None) if as_json else show
@@ -153,7 +156,7 @@ def clean(
 @door
 def check(
     project: ProjectFolder,
-    labels: Annotated[bool, typer.Option(help="Judge labels and outliers by a pretrained network's features.")] = True,
+    labels: Labels = True,
     settings: Settings = None,
     force: Force = False,
     quiet: Quiet = False,

@@ -41,6 +41,7 @@ Settings = Annotated[
 AllowLeaks = Annotated[
     bool, typer.Option("--allow-leaks", help="Train although near-duplicates cross the parts; the report says so.")
 ]
+Labels = Annotated[bool, typer.Option(help="Judge labels and outliers by a pretrained network's features.")]
 Method = Annotated[str, typer.Option(help="stratified, hash (adding images moves none) or kfold.")]
 GroupColumn = Annotated[
     str | None,

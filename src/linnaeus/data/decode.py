@@ -209,6 +209,8 @@ def open_image(content: bytes, suffix: str = "", *, max_pixels: int = MAX_PIXELS
     `suffix` (the file's, such as ".jpg") only tells a broken image from a file that is none.
     Raises DecodeError.
     """
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit, which is this process's, would come first
     is_heif = _is_heif(content, suffix)
     lacks_heif = is_heif and not _allow_heif()
     with _decode_errors():

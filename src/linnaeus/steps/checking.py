@@ -15,6 +15,7 @@ from linnaeus.data.issues import Issues, find_issues
 from linnaeus.data.labels import label_issues, out_of_fold_probabilities, outlier_scores
 from linnaeus.data.scan import scan_files, scan_means
 from linnaeus.data.sources import Source
+from linnaeus.errors import ProjectError
 from linnaeus.files import write_table
 from linnaeus.networks.classifier import build_classifier
 from linnaeus.progress import Progress
@@ -62,6 +63,14 @@ def load_catalogue(project: Project) -> Catalogue:
     return Catalogue(read_catalogue(project.catalogue), excluded, duplicates)
 
 
+def last_clean_recipe(project: Project) -> CleanRecipe:
+    """How the clean copy was made; the default where there is none yet."""
+    try:
+        return CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
+    except ProjectError:
+        return CleanRecipe()
+
+
 def load_issues(project: Project) -> Issues:
     """The issues that the project has."""
     return Issues(pd.read_parquet(project.issues), pd.read_parquet(project.checked))
@@ -105,8 +114,7 @@ def _judge(project: Project, recipe: CheckRecipe, progress: Progress) -> pd.Data
 def _features(project: Project, cleaned: pd.DataFrame, recipe: CheckRecipe, progress: Progress) -> np.ndarray:
     """What the backbone makes of each clean image, (images, width) float32."""
     model = TransferRecipe(backbone=recipe.backbone, weights=recipe.weights, input_size=recipe.input_size)
-    clean = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
-    classifier = build_classifier(model, sorted(cleaned["category"].unique()), clean)
+    classifier = build_classifier(model, sorted(cleaned["category"].unique()), last_clean_recipe(project))
     images = ImageDataset(cleaned, project.clean_folder, shuffle=False, preprocess=classifier.facts.preprocessing)
     hashes = [*cleaned["sha256"]]
     activations = cached_activations(classifier.body, images, hashes, project.features, progress)
