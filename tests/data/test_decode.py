@@ -238,6 +238,14 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(kind: str) -> None:
     assert decode.decode(_encoded(_noise(10, 10), kind), max_pixels=100)[1].shape == (10, 10, 3)
 
 
+def test_a_limit_above_pillow_s_own_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    content = _encoded(_noise(20, 20))
+    with pytest.raises(DecodeError, match="too many pixels"):
+        decode.decode(content, max_pixels=100)
+    assert decode.decode(content, max_pixels=400)[1].shape == (20, 20, 3)
+
+
 def test_a_decompression_bomb_is_refused() -> None:
     content = bytearray(_encoded(Image.new("1", (8, 8))))
     content[16:24] = (60_000).to_bytes(4, "big") * 2
