@@ -73,8 +73,13 @@ def scan_files(
         for block, table in zip(blocks, map_images(partial(_scan_block, images, max_pixels), blocks), strict=True):
             tables.append(table)
             advance(len(block))
-    scanned = pa.concat_tables(tables).to_pandas().assign(scanned_by=scanned_by)
-    together = pd.concat([kept.reset_index(), scanned], ignore_index=True) if len(kept) else scanned
+    together = pa.concat_tables(tables)
+    tables.clear()
+    scanned: pd.DataFrame = together.to_pandas(self_destruct=True).assign(scanned_by=scanned_by)
+    del together
+    if kept.empty:  # then all are in order, and a large table need not be copied
+        return scanned
+    together = pd.concat([kept.reset_index(), scanned], ignore_index=True)
     ordered: pd.DataFrame = together.set_index("relpath").loc[list(relpaths)].reset_index()
     return ordered
 
@@ -105,7 +110,7 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 def _scan_block(images: Path, max_pixels: int, relpaths: Sequence[str]) -> pa.Table:
-    """The rows of some files: those that could be decoded, then those that could not."""
+    """The rows of some files, in their order."""
     read: list[tuple[object, ...]] = []
     failed: list[dict[str, object]] = []
     samples: list[Sample] = []
@@ -125,7 +130,12 @@ def _scan_block(images: Path, max_pixels: int, relpaths: Sequence[str]) -> pa.Ta
         columns |= hash_columns([sample.grey for sample in samples])
         columns |= {name: values.round(DECIMALS) for name, values in measures(samples).items()}
     arrays = [pa.array(columns.get(field.name, [None] * len(read)), field.type) for field in SCHEMA]
-    return pa.concat_tables([pa.Table.from_arrays(arrays, schema=SCHEMA), pa.Table.from_pylist(failed, schema=SCHEMA)])
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+    if not failed:
+        return table
+    together = pa.concat_tables([table, pa.Table.from_pylist(failed, schema=SCHEMA)])
+    place = {relpath: row for row, relpath in enumerate(together["relpath"].to_pylist())}
+    return together.take([place[relpath] for relpath in relpaths])
 
 
 def _scan_one(path: str, max_pixels: int) -> tuple[tuple[object, ...], Pixels]:

@@ -40,7 +40,7 @@ UNWRITABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 MOST_LINKS = 3  # to folders, one within the other; more could multiply a few folders into millions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """A file below a class folder: its path relative to the image folder, its class folder's name, and the split
     folder it was found in, if any."""
