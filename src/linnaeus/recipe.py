@@ -215,7 +215,8 @@ def checked(kind: type[Checked], content: Any, *, where: str) -> Checked:
 def _explain(kind: type[BaseModel], problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"] if part not in {"scratch", "transfer"})
     if problem["type"] != "extra_forbidden":
-        return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        return f"{place}: {message}" if place else message
     meant = difflib.get_close_matches(place.rpartition(".")[2], known_keys(kind), n=1)
     return f"{place}: no such setting" + (f"; did you mean {meant[0]!r}?" if meant else "")
 
