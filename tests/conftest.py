@@ -1,4 +1,4 @@
-"""What the tests share: the reference data beside the checkout, where it is there."""
+"""What the tests share: the reference data beside the checkout where it is there, the demo, and what is decoded."""
 
 import os
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from linnaeus.data import scan
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     made = make("demo", f"DEMO={folder}")
     assert made.returncode == 0, made.stderr
     return folder, made.stdout
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are decoded from now on."""
+    names: list[str] = []
+    decode_one = scan._scan_one
+
+    def noted(path: str, max_pixels: int) -> object:
+        names.append(Path(path).name)
+        return decode_one(path, max_pixels)
+
+    monkeypatch.setattr(scan, "_scan_one", noted)
+    return names

@@ -10,7 +10,6 @@ from PIL import Image
 
 import linnaeus
 from linnaeus import stages
-from linnaeus.data import scan
 from linnaeus.errors import ProjectError, SplitError
 from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
 from test_stages import tiny_recipe
@@ -55,18 +54,9 @@ def _part_of(splits: linnaeus.Splits) -> dict[str, str]:
     return dict(zip(splits.table["relpath"], splits.table["split"], strict=True))
 
 
-def test_of_a_folder_with_new_files_only_those_are_decoded(
-    images: Path, project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_folder_with_new_files_only_those_are_decoded(images: Path, project: Path, decoded: list[str]) -> None:
     stages.catalogue(images, project)
-    decoded: list[str] = []
-    decode_one = scan._scan_one
-
-    def noted(path: str, max_pixels: int) -> object:
-        decoded.append(Path(path).name)
-        return decode_one(path, max_pixels)
-
-    monkeypatch.setattr(scan, "_scan_one", noted)
+    decoded.clear()
     _picture(900).save(images / "ant" / "new.png")
     assert len(stages.catalogue(images, project).images) == 2 * EACH + 1
     assert decoded == ["new.png"]

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from linnaeus.data import duplicates
+from linnaeus.data.catalogue import PAIR_COLUMNS
 from linnaeus.data.decode import Pixels
-from linnaeus.data.duplicates import PAIR_COLUMNS, conflicting_pairs, duplicate_pairs, group_numbers
+from linnaeus.data.duplicates import conflicting_pairs, duplicate_pairs, group_numbers
 from linnaeus.data.perceptual import hash_columns
 from linnaeus.errors import DecodeError
 from linnaeus.settings import DuplicateRecipe

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from linnaeus.data.leaks import LEAK_COLUMNS, PAIR_COLUMNS, find_leaks
+from linnaeus.data.catalogue import PAIR_COLUMNS
+from linnaeus.data.leaks import LEAK_COLUMNS, find_leaks
 
 PAIRS = pd.DataFrame(
     [

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from linnaeus.data import scan
 from linnaeus.data.scan import pixels_hash, scan_files, scan_means
 
 RELPATHS = ["cat/a.png", "cat/b.jpg", "cat/broken.png", "dog/c.png"]
@@ -30,20 +29,6 @@ def _noise(seed: int) -> Image.Image:
 
 def _scan(images: Path, known: pd.DataFrame | None = None, scanned_by: str = "this") -> pd.DataFrame:
     return scan_files(images, RELPATHS, known, scanned_by=scanned_by, max_pixels=10_000)
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that are decoded from now on."""
-    names: list[str] = []
-    decode_one = scan._scan_one
-
-    def noted(path: str, max_pixels: int) -> object:
-        names.append(Path(path).name)
-        return decode_one(path, max_pixels)
-
-    monkeypatch.setattr(scan, "_scan_one", noted)
-    return names
 
 
 def test_every_file_has_a_row_in_the_order_asked_for_read_or_not(images: Path) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
+from linnaeus.data.catalogue import PAIR_COLUMNS
 from linnaeus.data.hamming import close_pairs
 from linnaeus.data.likeness import THUMBNAIL_SIDE, Likeness, likeness, thumbnail
 from linnaeus.data.perceptual import HASH_COLUMNS, hash_number
@@ -17,7 +18,6 @@ from linnaeus.progress import Progress, silent
 from linnaeus.scale.cores import map_images
 from linnaeus.settings import DuplicateRecipe
 
-PAIR_COLUMNS = ["first", "second", "kind", "distance", "similarity"]
 BATCH = 10_000  # images whose thumbnails, 4 KiB each, are held at a time
 
 ReadLuma = Callable[[str], NDArray[np.uint8]]
@@ -59,14 +59,14 @@ def group_numbers(pairs: pd.DataFrame, relpaths: "pd.Series[str]") -> NDArray[np
 
 
 def conflicting_pairs(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The pairs whose two images are in different classes, with both as first_category and second_category.
+    """The pairs whose two images are in different classes, under their index, with first_category and second_category.
 
     At least one of the two labels is wrong, or the picture shows both. A group of copies in several classes has such a
     pair, though not one for every two of its images.
     """
     category = table.set_index("relpath")["category"]
     both = pairs.assign(first_category=pairs["first"].map(category), second_category=pairs["second"].map(category))
-    return both[both["first_category"] != both["second_category"]].reset_index(drop=True)
+    return both[both["first_category"] != both["second_category"]]
 
 
 def _exact_pairs(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from linnaeus.data.checks import CHECKS, check_images, scored
+from linnaeus.data.duplicates import conflicting_pairs
 from linnaeus.settings import CheckRecipe
 
 EXACT = ("same bytes", "same pixels")
@@ -53,10 +54,11 @@ def find_issues(
     """The issues of a catalogue's images.
 
     excluded: what the catalogue left out. pairs: of duplicates (`data/duplicates.py`). judged: what the features say
-    (relpath, label_score, is_label_issue, suggested_label, outlier_score, is_outlier), None where none were computed.
+    (relpath, label_issue_score, is_label_issue, suggested_label, outlier_score, is_outlier), None where none were.
     """
     checked = check_images(images, recipe)
-    for name, others in _partners(images, pairs).items():
+    partners = _partners(images, pairs)
+    for name, others in partners.items():
         is_odd = checked["relpath"].isin(others.index)
         similarity = checked["relpath"].map(others["similarity"]).fillna(0).to_numpy(dtype=float)
         scores = np.where(is_odd, (1 - similarity) / 2, 1.0)
@@ -64,7 +66,7 @@ def find_issues(
     if judged is not None:
         checked = checked.merge(judged, on="relpath", how="left", validate="one_to_one")
     findings = [
-        *(_compared(checked, name, others) for name, others in _partners(images, pairs).items()),
+        *(_compared(checked, name, others) for name, others in partners.items()),
         *([] if judged is None else [_wrong_labels(checked), _found(checked, "outlier")]),
         *(_found(checked, check.name, _detail(images, check.name)) for check in CHECKS),
         _unreadable(excluded),
@@ -83,14 +85,14 @@ def _partners(images: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.DataFra
 
     Of two exact copies in one class only the second is a duplicate; a conflict is one for both.
     """
-    category = images.set_index("relpath")["category"]
-    known = pairs[pairs["first"].isin(category.index) & pairs["second"].isin(category.index)]
-    is_conflict = known["first"].map(category).to_numpy() != known["second"].map(category).to_numpy()
-    is_exact = known["kind"].isin(EXACT).to_numpy()
+    known = pairs[pairs["first"].isin(images["relpath"]) & pairs["second"].isin(images["relpath"])]
+    conflicts = conflicting_pairs(known, images)
+    copies = known.drop(conflicts.index)
+    is_exact = copies["kind"].isin(EXACT)
     return {
-        "label_conflict": _closest(pd.concat([known[is_conflict], _turned(known[is_conflict])])),
-        "exact_duplicate": _closest(_turned(known[~is_conflict & is_exact])),
-        "near_duplicate": _closest(_turned(known[~is_conflict & ~is_exact])),
+        "label_conflict": _closest(pd.concat([conflicts, _turned(conflicts)])),
+        "exact_duplicate": _closest(_turned(copies[is_exact])),
+        "near_duplicate": _closest(_turned(copies[~is_exact])),
     }
 
 

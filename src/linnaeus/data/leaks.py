@@ -4,9 +4,9 @@ from itertools import combinations
 
 import pandas as pd
 
+from linnaeus.data.catalogue import PAIR_COLUMNS
 from linnaeus.records import PARTS
 
-PAIR_COLUMNS = ["first", "second", "kind", "distance", "similarity"]
 LEAK_COLUMNS = [*PAIR_COLUMNS, "first_split", "second_split"]
 SAME_GROUP = "same group"
 

@@ -1,10 +1,8 @@
 """Splitting: from a table of images to a manifest in which no group of images crosses parts."""
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from linnaeus.data.catalogue import read_catalogue
+from linnaeus.data.catalogue import PAIR_COLUMNS, read_catalogue
 from linnaeus.data.clean import clean_relpaths
 from linnaeus.data.duplicates import group_numbers
 from linnaeus.data.leaks import find_leaks
@@ -20,7 +18,7 @@ def split_afresh(project: Project, rows: pd.DataFrame, recipe: SplitRecipe) -> N
     """Divide a table's images, and write down the manifest, what crosses parts, and what is in none."""
     rows = _as_decided(project, rows)
     pairs = known_pairs(project, rows)
-    groups = _groups(pairs, rows) if recipe.near_duplicates and len(pairs) else None
+    groups = group_numbers(pairs, rows["relpath"]) if recipe.near_duplicates and len(pairs) else None
     earlier = load_splits(project) if project.splits.is_file() else None
     splits = split_table(rows, recipe, groups, earlier)
     write_table(splits.table, project.splits)
@@ -62,7 +60,7 @@ def check_no_leaks(project: Project, *, allow: bool) -> None:
 def known_pairs(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
     """The duplicate pairs among a table's images, by their relpath in that table."""
     if not project.duplicates.is_file():
-        return pd.DataFrame(columns=["first", "second", "kind", "distance", "similarity"])
+        return pd.DataFrame(columns=PAIR_COLUMNS)
     pairs = pd.read_parquet(project.duplicates)
     relpath_of = _sources(project, rows).set_index("source")["relpath"]
     both = pairs.assign(first=pairs["first"].map(relpath_of), second=pairs["second"].map(relpath_of))
@@ -77,10 +75,6 @@ def _sources(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=["relpath", "source"])
     cleaned = read_catalogue(project.clean_catalogue)
     return cleaned.loc[cleaned["relpath"].isin(rows["relpath"]), ["relpath", "source"]]
-
-
-def _groups(pairs: pd.DataFrame, rows: pd.DataFrame) -> NDArray[np.int64]:
-    return group_numbers(pairs, rows["relpath"])
 
 
 def _as_decided(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
