@@ -44,16 +44,19 @@ def no_decisions() -> Decisions:
 def propose(findings: pd.DataFrame) -> pd.DataFrame:
     """A row for each image that something is suggested for, or whose label conflicts with another's; all are kept."""
     rows = findings[findings["suggested"].ne("") | findings["check"].eq("label_conflict")]
-    merged = rows.groupby("relpath", sort=False).agg(
+    reasons = rows["check"].str.replace("_", " ") + ": " + rows["detail"]
+    merged = rows.assign(reason=reasons).groupby("relpath", sort=False)
+    proposal = merged.agg(
         category=("category", "first"),
-        suggested=("suggested", lambda words: next((word for word in words if word), "")),
-        suggested_label=("suggested_label", lambda words: next((word for word in words if word), "")),
-        reason=("check", lambda names: ""),
+        suggested=("suggested", _first_said),
+        suggested_label=("suggested_label", _first_said),
+        reason=("reason", "; ".join),
     )
-    reasons = (rows["check"].str.replace("_", " ") + ": " + rows["detail"]).groupby(rows["relpath"], sort=False)
-    merged["reason"] = reasons.agg("; ".join)
-    proposal = merged.reset_index().assign(decision="keep", relabel_to="")
-    return proposal[PROPOSAL_COLUMNS]
+    return proposal.reset_index().assign(decision="keep", relabel_to="")[PROPOSAL_COLUMNS]
+
+
+def _first_said(words: "pd.Series[str]") -> str:
+    return next((word for word in words if word), "")
 
 
 def read_decisions(path: Path) -> Decisions:

@@ -26,9 +26,8 @@ DECIMALS = 5
 SCAN_VERSION = 1  # to be raised whenever a column changes its meaning
 
 TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
-FILE_COLUMNS = {"relpath": pa.string(), "bytes": pa.int64(), "mtime_ns": pa.int64()}
 READ_COLUMNS = {
-    **FILE_COLUMNS,
+    **{"relpath": pa.string(), "bytes": pa.int64(), "mtime_ns": pa.int64()},
     **{field.name: TYPES[field.type] for field in fields(Header)},  # type: ignore[index]  # types, not their names
     **{"sha256": pa.string(), "pixels_sha256": pa.string(), "aspect": pa.float64()},
 }
