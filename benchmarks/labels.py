@@ -28,7 +28,7 @@ from linnaeus.data.dataset import ImageDataset
 from linnaeus.data.labels import label_issues, out_of_fold_probabilities, outlier_scores
 from linnaeus.networks.backbone import backbone_preprocessing, build_backbone
 from linnaeus.project import Project
-from linnaeus.recipe import TransferRecipe
+from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.training.features import cached_activations
 
 SHARE = 0.05

@@ -14,6 +14,7 @@ SOURCE = Path(linnaeus.__file__).parent
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "records"),
     ("files", "progress", "decisions", "settings"),
+    ("recipe_sections",),
     ("recipe",),
     ("project", "runs"),
     ("scale",),

@@ -7,12 +7,9 @@ import yaml
 from linnaeus.errors import RecipeError
 from linnaeus.networks.backbone import ALIASES
 from linnaeus.recipe import (
-    HEADS,
     RECIPE_FOLDER,
     Plan,
     Recipe,
-    ScratchRecipe,
-    TransferRecipe,
     canonical_name,
     checked,
     default_recipes,
@@ -21,6 +18,7 @@ from linnaeus.recipe import (
     recipe_names,
     transfer_recipe,
 )
+from linnaeus.recipe_sections import HEADS, ScratchRecipe, TransferRecipe
 from linnaeus.settings import CleanRecipe, SplitRecipe
 
 BALANCES = {"min": "down", "max": "up", "mean": "mid"}

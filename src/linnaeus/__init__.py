@@ -19,18 +19,8 @@ if TYPE_CHECKING:
     from linnaeus.outcomes import Comparison, Evaluation, Outcome
     from linnaeus.progress import bars, silent
     from linnaeus.project import Project, open_project
-    from linnaeus.recipe import (
-        AugmentRecipe,
-        DataRecipe,
-        Plan,
-        Recipe,
-        ScratchRecipe,
-        TrainingRecipe,
-        TransferRecipe,
-        load_plan,
-        load_recipe,
-        transfer_recipe,
-    )
+    from linnaeus.recipe import Plan, Recipe, load_plan, load_recipe, transfer_recipe
+    from linnaeus.recipe_sections import AugmentRecipe, DataRecipe, ScratchRecipe, TrainingRecipe, TransferRecipe
     from linnaeus.records import Preprocessing
     from linnaeus.reporting.figures import (
         class_counts_figure,
@@ -70,9 +60,9 @@ _HOMES = {
     "linnaeus.outcomes": ("Comparison", "Evaluation", "Outcome"),
     "linnaeus.progress": ("bars", "silent"),
     "linnaeus.project": ("Project", "open_project"),
-    "linnaeus.recipe": (
-        *("AugmentRecipe", "DataRecipe", "Plan", "Recipe", "ScratchRecipe", "TrainingRecipe", "TransferRecipe"),
-        *("load_plan", "load_recipe", "transfer_recipe"),
+    "linnaeus.recipe": ("Plan", "Recipe", "load_plan", "load_recipe", "transfer_recipe"),
+    "linnaeus.recipe_sections": (
+        *("AugmentRecipe", "DataRecipe", "ScratchRecipe", "TrainingRecipe", "TransferRecipe"),
     ),
     "linnaeus.records": ("Preprocessing",),
     "linnaeus.reporting.figures": (

@@ -1,121 +1,19 @@
-"""Typed recipes: load, check, change. Every default lives here."""
+"""Typed recipes: load, check, change."""
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from linnaeus.errors import RecipeError
+from linnaeus.recipe_sections import FITTED_HEADS, DataRecipe, ModelRecipe, TrainingRecipe
 from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, Section, SplitRecipe
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
-
-Balance = Literal["none", "down", "up", "mid", "median", "class-weights"] | Annotated[int, Field(ge=1)]
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-Width = Annotated[int, Field(ge=1)]
-
-# The deck's heads: widths and dropouts of the dense layers between the backbone and the last layer.
-HEADS: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
-    "dense128": ((128,), ()),
-    "dense256": ((256,), ()),
-    "2dense": ((128, 32), (0.0, 0.2)),
-    "3dense": ((32, 64, 128), (0.2, 0.3, 0.2)),
-}
-
-
-class AugmentRecipe(Section):
-    """Random changes to training images; the defaults are the deck's."""
-
-    flip_horizontal: bool = True
-    flip_vertical: bool = True
-    brightness: float = Field(0.1, ge=0, le=1, description="added, up to this share of white")
-    contrast: tuple[float, float] = (0.8, 1.2)
-    saturation: tuple[float, float] = (0.8, 1.2)
-    hue: float = Field(0.05, ge=0, le=0.5, description="share of a full turn of the colour circle")
-    crop: float = Field(0.85, gt=0, le=1, description="smallest share of the side that a crop keeps")
-
-
-class DataRecipe(Section):
-    """What training sees: the balance of its classes, and augmentation (null for none)."""
-
-    balance: Balance = "mid"
-    augment: AugmentRecipe | None = AugmentRecipe()
-
-
-class ScratchRecipe(Section):
-    """A CNN from scratch: 3x3 convolutions without padding, each with ReLU and max-pooling; then dense layers."""
-
-    kind: Literal["scratch"] = "scratch"
-    conv_widths: tuple[Width, ...] = Field(min_length=1)
-    pool_sizes: tuple[Width, ...] = Field(min_length=1)
-    dense_widths: tuple[Width, ...] = ()
-    dropouts: tuple[Dropout, ...] = ()
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if len(self.pool_sizes) != len(self.conv_widths):
-            raise ValueError(f"{len(self.conv_widths)} conv_widths but {len(self.pool_sizes)} pool_sizes")
-        _check_dropouts(self)
-        return self
-
-
-class TransferRecipe(Section):
-    """A pretrained backbone under dense layers; `head` may name one of the deck's (HEADS) instead of its widths.
-
-    `weights`: "auto" takes them from an installed package or else from the hub, "random" none, otherwise a file
-    (safetensors, or a state dict). `unfrozen_last_layers` of 0 keeps the whole backbone frozen.
-    """
-
-    kind: Literal["transfer"] = "transfer"
-    backbone: str = "tf_efficientnet_lite0"
-    weights: str = "auto"
-    input_size: int | None = Field(None, ge=16, description="pixels; null for the backbone's own")
-    dense_widths: tuple[Width, ...] = (256,)
-    dropouts: tuple[Dropout, ...] = ()
-    unfrozen_last_layers: int = Field(0, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_head(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or "head" not in content:
-            return content
-        others = {key: value for key, value in content.items() if key != "head"}
-        if content["head"] not in HEADS:
-            raise ValueError(f"no head {content['head']!r}; there are {', '.join(HEADS)}")
-        if {"dense_widths", "dropouts"} & others.keys():
-            raise ValueError("give either head, or dense_widths and dropouts")
-        return others | dict(zip(("dense_widths", "dropouts"), HEADS[content["head"]], strict=True))
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        _check_dropouts(self)
-        return self
-
-
-ModelRecipe = Annotated[ScratchRecipe | TransferRecipe, Field(discriminator="kind")]
-
-
-def _check_dropouts(model: ScratchRecipe | TransferRecipe) -> None:
-    if model.dropouts and len(model.dropouts) != len(model.dense_widths):
-        raise ValueError(f"{len(model.dense_widths)} dense_widths but {len(model.dropouts)} dropouts")
-
-
-class TrainingRecipe(Section):
-    """Adam on cross-entropy; the epoch with the lowest validation loss is kept.
-
-    `patience`: epochs without a lower validation loss after which training stops; null never stops early.
-    """
-
-    learning_rate: float = Field(0.0005, gt=0, le=1)
-    epochs: int = Field(15, ge=0)
-    patience: int | None = Field(5, ge=1)
-    batch_size: int = Field(32, ge=1)
-    seed: int = Field(0, ge=0)
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
 
 
 class Recipe(Section):
@@ -190,11 +88,13 @@ class Plan(Section):
 
 
 def transfer_recipe(backbone: str, head: str = "dense256") -> Recipe:
-    """A recipe for any timm backbone, frozen, under one of the deck's heads; trained as the deck trains those."""
-    model = {"kind": "transfer", "backbone": backbone, "head": head}
-    data = {"augment": None}
+    """A recipe for any timm backbone, frozen, under a head: one of the deck's, trained as it trains those, an "mlp", a
+    "probe" or "knn". Several backbones are joined by "+"."""
+    first, *more = backbone.split("+")
+    model = {"kind": "transfer", "backbone": first, "more_backbones": more, "head": head}
+    data = {"augment": None, "balance": "none" if head in FITTED_HEADS else "mid"}
     training = {"epochs": 13 if head == "dense256" else 15}
-    name = f"{backbone}-{head}".replace("/", "-").replace(":", "-")
+    name = re.sub("[/:]", "-", f"{backbone}-{head}")
     content = {"name": name, "model": model, "data": data, "training": training}
     return checked(Recipe, content, where=f"{backbone} under {head}")
 

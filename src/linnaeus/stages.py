@@ -28,7 +28,8 @@ from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project, open_project
-from linnaeus.recipe import Plan, Recipe, TransferRecipe, load_recipe
+from linnaeus.recipe import Plan, Recipe, load_recipe
+from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.reporting.figures import save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page

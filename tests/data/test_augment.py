@@ -4,7 +4,7 @@ import pytest
 
 from linnaeus.data.augment import augmented, colour_matrix, geometry_matrix
 from linnaeus.data.decode import Pixels
-from linnaeus.recipe import AugmentRecipe
+from linnaeus.recipe_sections import AugmentRecipe
 
 NOTHING = AugmentRecipe(
     flip_horizontal=False,

@@ -7,7 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from linnaeus.data.balance import balanced, class_weights, sample_to_n, target_size
 from linnaeus.data.catalogue import with_labels
 from linnaeus.errors import RecipeError
-from linnaeus.recipe import Balance
+from linnaeus.recipe_sections import Balance
 
 COUNTS = {"dog": 3, "ant": 8, "cat": 5, "emu": 6}
 

@@ -10,7 +10,7 @@ from PIL import Image
 from linnaeus.data.dataset import Batch, Draw, EpochSampler, ImageDataset, TensorTable, preprocessed
 from linnaeus.data.decode import resized, rgb_pixels
 from linnaeus.errors import TrainingError
-from linnaeus.recipe import AugmentRecipe
+from linnaeus.recipe_sections import AugmentRecipe
 from linnaeus.records import Preprocessing
 
 SIDE = 16

@@ -13,7 +13,7 @@ from linnaeus.networks.backbone import (
     split_backbone,
     timm_name,
 )
-from linnaeus.recipe import TransferRecipe
+from linnaeus.recipe_sections import TransferRecipe
 
 MOBILENET, LITE0, RESNET = "mobilenetv2_100", "tf_efficientnet_lite0", "resnet18"
 

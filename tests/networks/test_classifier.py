@@ -17,7 +17,7 @@ from linnaeus.networks.classifier import (
     save_classifier,
     saved_megabytes,
 )
-from linnaeus.recipe import ModelRecipe, ScratchRecipe, TransferRecipe
+from linnaeus.recipe_sections import ModelRecipe, ScratchRecipe, TransferRecipe
 from linnaeus.settings import CleanRecipe
 
 SCRATCH = ScratchRecipe(conv_widths=(4,), pool_sizes=(2,), dense_widths=(6,), dropouts=(0.5,))

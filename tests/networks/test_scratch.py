@@ -9,7 +9,8 @@ from linnaeus.errors import RecipeError
 from linnaeus.networks.head import build_head
 from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
 from linnaeus.networks.summary import summarise
-from linnaeus.recipe import ScratchRecipe, load_recipe
+from linnaeus.recipe import load_recipe
+from linnaeus.recipe_sections import ScratchRecipe
 
 TINY = ScratchRecipe(conv_widths=(4, 6), pool_sizes=(3, 2))
 

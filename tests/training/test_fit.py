@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from linnaeus.data.dataset import Batch, TensorTable
 from linnaeus.errors import TrainingError
 from linnaeus.progress import Advance
-from linnaeus.recipe import TrainingRecipe
+from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.training.fit import HISTORY_COLUMNS, Fitted, fit
 
 Loaders = tuple[DataLoader[Batch], DataLoader[Batch]]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linnaeus.data.decode import Pixels
-from linnaeus.recipe import AugmentRecipe
+from linnaeus.recipe_sections import AugmentRecipe
 
 Matrix = NDArray[np.float64]
 

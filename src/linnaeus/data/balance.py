@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.utils import resample
 
 from linnaeus.errors import RecipeError
-from linnaeus.recipe import Balance
+from linnaeus.recipe_sections import Balance
 
 DECK_SEED = 42
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from linnaeus.data.augment import augmented
 from linnaeus.data.decode import Pixels, read_bytes, resized, rgb_pixels
 from linnaeus.errors import DecodeError, TrainingError
-from linnaeus.recipe import AugmentRecipe
+from linnaeus.recipe_sections import AugmentRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.scale.cores import core_count
 

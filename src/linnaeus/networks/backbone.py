@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from linnaeus.errors import RecipeError
 from linnaeus.networks.weights import load_pretrained
-from linnaeus.recipe import TransferRecipe
+from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.records import Preprocessing
 
 # The deck's (Keras's) names for what timm calls otherwise.

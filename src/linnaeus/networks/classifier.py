@@ -14,7 +14,8 @@ from linnaeus.files import read_json, write_json, write_with
 from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, feature_width, last_layer_parameters
 from linnaeus.networks.head import build_head
 from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
-from linnaeus.recipe import ModelRecipe, ScratchRecipe, checked
+from linnaeus.recipe import checked
+from linnaeus.recipe_sections import ModelRecipe, ScratchRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.settings import CleanRecipe, Section
 

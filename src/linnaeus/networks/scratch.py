@@ -4,7 +4,7 @@ from torch import nn
 
 from linnaeus.errors import RecipeError
 from linnaeus.networks.head import start_as_keras
-from linnaeus.recipe import ScratchRecipe
+from linnaeus.recipe_sections import ScratchRecipe
 from linnaeus.records import Preprocessing
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from linnaeus.networks.backbone import count_parameters, timm_name
 from linnaeus.networks.classifier import Classifier, build_classifier, freeze
-from linnaeus.recipe import Recipe, ScratchRecipe, TransferRecipe, load_recipe, recipe_names
+from linnaeus.recipe import Recipe, load_recipe, recipe_names
+from linnaeus.recipe_sections import ScratchRecipe, TransferRecipe
 from linnaeus.settings import CleanRecipe
 
 # Keras's names, which the deck's tables have. ReLU has no row: in Keras it belongs to the layer before it.

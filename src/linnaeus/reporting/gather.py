@@ -14,7 +14,8 @@ from linnaeus.data.split import Splits
 from linnaeus.decisions import read_decisions
 from linnaeus.files import file_hash
 from linnaeus.project import Project, now
-from linnaeus.recipe import Recipe, ScratchRecipe
+from linnaeus.recipe import Recipe
+from linnaeus.recipe_sections import ScratchRecipe
 from linnaeus.reporting.commands import commands, map_name
 from linnaeus.reporting.facts import Division, ModelFacts, ReportFacts
 from linnaeus.runs import Run

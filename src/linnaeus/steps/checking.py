@@ -20,7 +20,7 @@ from linnaeus.files import write_table
 from linnaeus.networks.classifier import build_classifier
 from linnaeus.progress import Progress
 from linnaeus.project import Project
-from linnaeus.recipe import TransferRecipe
+from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe
 from linnaeus.training.features import cached_activations
 

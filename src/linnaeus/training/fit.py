@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from linnaeus.data.dataset import Batch
 from linnaeus.errors import TrainingError
 from linnaeus.progress import Advance, Progress, silent
-from linnaeus.recipe import TrainingRecipe
+from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.scale.device import best_device, training_precision
 from linnaeus.training.module import TrainingModule
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from linnaeus.data.dataset import Batch
 from linnaeus.errors import TrainingError
-from linnaeus.recipe import TrainingRecipe
+from linnaeus.recipe_sections import TrainingRecipe
 
 
 class TrainingModule(pl.LightningModule):

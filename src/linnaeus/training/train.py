@@ -15,7 +15,8 @@ from linnaeus.errors import TrainingError
 from linnaeus.networks.backbone import split_backbone
 from linnaeus.networks.classifier import Classifier, Network, freeze
 from linnaeus.progress import Progress, silent
-from linnaeus.recipe import Recipe, ScratchRecipe
+from linnaeus.recipe import Recipe
+from linnaeus.recipe_sections import ScratchRecipe
 from linnaeus.training.features import activation_bytes, cached_activations
 from linnaeus.training.fit import Fitted, fit
 
