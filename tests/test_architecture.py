@@ -16,7 +16,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("files", "progress", "decisions", "settings"),
     ("recipe_sections",),
     ("recipe",),
-    ("project", "runs"),
+    ("project", "provenance", "runs", "deck"),
     ("scale",),
     ("data", "networks"),
     ("evaluation",),
@@ -25,13 +25,14 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("outcomes",),
     ("steps",),
     ("stages",),
+    ("jobs", "reproduction"),
     ("cli",),
 )
 ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 MOST_ARGUMENTS = 5
-DOORS = ("cli/main.py", "__main__.py", "__init__.py")
+DOORS = ("cli/main.py", "cli/reproduce.py", "cli/tuning.py", "__main__.py", "__init__.py")
 
 FILES = sorted(SOURCE.rglob("*.py"))
 
@@ -111,8 +112,9 @@ def test_functions_take_at_most_five_positional_arguments(path: Path) -> None:
 
 
 def test_heavy_imports_inside_functions_are_the_doors_and_optional_extras() -> None:
-    doors = {"__init__.py", "cli/main.py", "cli/options.py", "progress.py"}
-    allowed = doors | {"project.py", "data/decode.py", "data/sources.py"}
+    doors = {"__init__.py", "cli/main.py", "cli/options.py", "cli/reproduce.py", "cli/tuning.py", "progress.py"}
+    optional = {"scale/engine.py", "training/loggers.py", "training/search.py"}
+    allowed = doors | optional | {"project.py", "data/decode.py", "data/sources.py"}
     lazy = {
         name_of(path)
         for path in FILES

@@ -350,8 +350,10 @@ def test_a_plan_without_recipes_trains_the_default_ones(tmp_path: Path) -> None:
     assert load_plan(path).recipes == default_recipes()
 
 
-def test_the_default_job_has_a_cnn_from_scratch_a_frozen_backbone_and_a_fine_tuned_one() -> None:
-    scratch, frozen, tuned = Plan().recipes
+def test_the_default_job_has_a_probe_a_frozen_backbone_a_fine_tuned_one_and_a_cnn_from_scratch() -> None:
+    probe, frozen, tuned, scratch = Plan().recipes
+    assert isinstance(probe.model, TransferRecipe)
+    assert probe.model.head == "probe"
     assert isinstance(scratch.model, ScratchRecipe)
     assert isinstance(frozen.model, TransferRecipe)
     assert isinstance(tuned.model, TransferRecipe)

@@ -16,7 +16,7 @@ import pytest
 
 import linnaeus
 from colours import COLOURS, write_images
-from linnaeus import files, stages
+from linnaeus import files, jobs, stages
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import Plan, Recipe, checked
@@ -84,7 +84,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(images: Path, tmp_path_factory: pytest.TempPathFactory) -> linnaeus.Outcome:
-    return stages.run(images, tmp_path_factory.mktemp("work") / "undisturbed", PLAN)
+    return jobs.run(images, tmp_path_factory.mktemp("work") / "undisturbed", PLAN)
 
 
 def die() -> None:
@@ -130,9 +130,9 @@ def dying_whole(name: str) -> Callable[[Path], object]:
 def run_and_die(images: Path, project: Path, where: tuple[str, int] | str) -> None:
     if isinstance(where, str):
         files.whole = dying_whole(where)  # type: ignore[assignment]  # a process of its own, which ends here
-        stages.run(images, project, PLAN)
+        jobs.run(images, project, PLAN)
     else:
-        stages.run(images, project, PLAN, progress=dying_progress(*where))
+        jobs.run(images, project, PLAN, progress=dying_progress(*where))
 
 
 KILLS: list[tuple[str, int] | str] = [
@@ -168,14 +168,14 @@ def test_a_run_killed_anywhere_and_run_again_equals_an_undisturbed_one(
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    stages.run(images, project, PLAN)
+    jobs.run(images, project, PLAN)
     assert contents(project) == contents(outcome.project.root)
 
 
 def test_a_finished_project_is_recognised_and_nothing_is_done_again(images: Path, outcome: linnaeus.Outcome) -> None:
     root = outcome.project.root
     before = {path: path.stat().st_mtime_ns for path in (root / "stages").iterdir()}
-    stages.run(images, root, PLAN)
+    jobs.run(images, root, PLAN)
     assert {path: path.stat().st_mtime_ns for path in (root / "stages").iterdir()} == before
 
 
@@ -183,9 +183,9 @@ def test_a_changed_setting_redoes_its_stage_and_those_after_it_only(
     images: Path, outcome: linnaeus.Outcome, tmp_path: Path
 ) -> None:
     small = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("scratch"),))
-    first = stages.run(images, tmp_path / "p", small)
+    first = jobs.run(images, tmp_path / "p", small)
     clean_stamp = first.project.stamp("clean")["finished"]
-    again = stages.run(images, tmp_path / "p", small.model_copy(update={"split": SplitRecipe(seed=6)}))
+    again = jobs.run(images, tmp_path / "p", small.model_copy(update={"split": SplitRecipe(seed=6)}))
     assert again.project.stamp("clean")["finished"] == clean_stamp
     assert list(again.splits.test["relpath"]) != list(first.splits.test["relpath"])
     assert again.evaluations[0].metrics["time"] != first.evaluations[0].metrics["time"]
@@ -214,7 +214,7 @@ def test_a_project_about_other_images_is_refused(images: Path, outcome: linnaeus
 
 def test_a_folder_that_is_none_leaves_no_project_behind(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="is no folder"):
-        stages.run(tmp_path / "nowhere", tmp_path / "p")
+        jobs.run(tmp_path / "nowhere", tmp_path / "p")
     assert not (tmp_path / "p").exists()
 
 
@@ -294,9 +294,9 @@ def test_a_saved_run_folder_alone_is_enough_to_predict(images: Path, outcome: li
 
 def test_runs_of_other_splits_are_left_out_of_the_leaderboard_and_named(images: Path, tmp_path: Path) -> None:
     plan = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("first"),))
-    stages.run(images, tmp_path / "p", plan)
+    jobs.run(images, tmp_path / "p", plan)
     changed = plan.model_copy(update={"split": SplitRecipe(seed=9), "recipes": (tiny_recipe("second"),)})
-    comparison = stages.run(images, tmp_path / "p", changed).comparison
+    comparison = jobs.run(images, tmp_path / "p", changed).comparison
     assert list(comparison.table["model_id"]) == ["second"]
     assert comparison.stale == ("first",)
     assert [evaluation.run.model_id for evaluation in stages.evaluate(tmp_path / "p")] == ["second"]
@@ -306,7 +306,7 @@ def test_runs_of_other_splits_are_left_out_of_the_leaderboard_and_named(images: 
 
 def test_a_stage_done_again_asks_for_those_that_read_from_it(tmp_path: Path) -> None:
     folder, project = write_images(tmp_path / "mine"), tmp_path / "p"
-    stages.run(folder, project, Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("only"),)))
+    jobs.run(folder, project, Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("only"),)))
     (folder / "blue" / "new.png").write_bytes((folder / "coral" / "00.png").read_bytes())
     stages.catalogue(folder, project)
     with pytest.raises(ProjectError, match="linnaeus clean"):
@@ -322,7 +322,7 @@ def test_a_stage_done_again_asks_for_those_that_read_from_it(tmp_path: Path) -> 
 def test_a_run_that_was_deleted_or_trained_again_leaves_the_project_usable(tmp_path: Path) -> None:
     folder, project = write_images(tmp_path / "mine"), tmp_path / "p"
     plan = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("one"), tiny_recipe("two")))
-    stages.run(folder, project, plan)
+    jobs.run(folder, project, plan)
     shutil.rmtree(project / "runs" / "one")
     assert list(stages.compare(project).table["model_id"]) == ["two"]
     stages.train(project, tiny_recipe("two"), force=True)

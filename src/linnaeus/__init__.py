@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from linnaeus.data.split import Splits, split_table
     from linnaeus.errors import LinnaeusError
     from linnaeus.evaluation.comparison import side_by_side
+    from linnaeus.jobs import demo, find_rate, run, tune
     from linnaeus.networks.classifier import Classifier, build_classifier, load_classifier
     from linnaeus.networks.summary import ModelSummary
-    from linnaeus.outcomes import Comparison, Evaluation, Outcome
+    from linnaeus.outcomes import Comparison, Evaluation, Outcome, Reproduction, Tuning
     from linnaeus.progress import bars, silent
     from linnaeus.project import Project, open_project
     from linnaeus.recipe import Plan, Recipe, load_plan, load_recipe, transfer_recipe
@@ -29,23 +30,12 @@ if TYPE_CHECKING:
         sizes_figure,
         tradeoff_figure,
     )
+    from linnaeus.reproduction import reproduce
     from linnaeus.runs import Run
     from linnaeus.scale.device import keep_freed_memory
     from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
-    from linnaeus.stages import (
-        catalogue,
-        check,
-        clean,
-        compare,
-        demo,
-        evaluate,
-        models,
-        predict,
-        report,
-        run,
-        split,
-        train,
-    )
+    from linnaeus.stages import catalogue, check, clean, compare, evaluate, models, predict, report, split, train
+    from linnaeus.steps.training import Manner
 
 _HOMES = {
     "linnaeus.data.balance": ("balanced", "class_weights", "sample_to_n"),
@@ -55,9 +45,10 @@ _HOMES = {
     "linnaeus.data.split": ("Splits", "split_table"),
     "linnaeus.errors": ("LinnaeusError",),
     "linnaeus.evaluation.comparison": ("side_by_side",),
+    "linnaeus.jobs": ("demo", "find_rate", "run", "tune"),
     "linnaeus.networks.classifier": ("Classifier", "build_classifier", "load_classifier"),
     "linnaeus.networks.summary": ("ModelSummary",),
-    "linnaeus.outcomes": ("Comparison", "Evaluation", "Outcome"),
+    "linnaeus.outcomes": ("Comparison", "Evaluation", "Outcome", "Reproduction", "Tuning"),
     "linnaeus.progress": ("bars", "silent"),
     "linnaeus.project": ("Project", "open_project"),
     "linnaeus.recipe": ("Plan", "Recipe", "load_plan", "load_recipe", "transfer_recipe"),
@@ -68,13 +59,14 @@ _HOMES = {
     "linnaeus.reporting.figures": (
         *("class_counts_figure", "confusion_figure", "history_figure", "sizes_figure", "tradeoff_figure"),
     ),
+    "linnaeus.reproduction": ("reproduce",),
     "linnaeus.runs": ("Run",),
     "linnaeus.scale.device": ("keep_freed_memory",),
     "linnaeus.settings": ("CheckRecipe", "CleanRecipe", "ScanRecipe", "SplitRecipe"),
     "linnaeus.stages": (
-        *("catalogue", "check", "clean", "compare", "demo", "evaluate", "models", "predict", "report", "run", "split"),
-        "train",
+        *("catalogue", "check", "clean", "compare", "evaluate", "models", "predict", "report", "split", "train"),
     ),
+    "linnaeus.steps.training": ("Manner",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -90,12 +82,14 @@ __all__ = [
     "ImageDataset",
     "Issues",
     "LinnaeusError",
+    "Manner",
     "ModelSummary",
     "Outcome",
     "Plan",
     "Preprocessing",
     "Project",
     "Recipe",
+    "Reproduction",
     "Run",
     "ScanRecipe",
     "ScratchRecipe",
@@ -103,6 +97,7 @@ __all__ = [
     "Splits",
     "TrainingRecipe",
     "TransferRecipe",
+    "Tuning",
     "balanced",
     "bars",
     "build_classifier",
@@ -115,6 +110,7 @@ __all__ = [
     "confusion_figure",
     "demo",
     "evaluate",
+    "find_rate",
     "history_figure",
     "keep_freed_memory",
     "load_classifier",
@@ -125,6 +121,7 @@ __all__ = [
     "predict",
     "read_catalogue",
     "report",
+    "reproduce",
     "run",
     "sample_to_n",
     "side_by_side",
@@ -135,6 +132,7 @@ __all__ = [
     "tradeoff_figure",
     "train",
     "transfer_recipe",
+    "tune",
 ]
 
 

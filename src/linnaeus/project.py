@@ -13,6 +13,7 @@ pets-linnaeus/
   runs/<model_id>/         one folder a model (see runs.py)
   results.csv              a row a run             leaderboard.csv .parquet     ranked by validation
   figures/                 pictures of the whole   report.html                  the report
+  deck.csv .parquet        the deck's models, and ours
   stages/<stage>.json      what each finished stage was made from, and what it took
 """
 
@@ -108,6 +109,21 @@ class Project:
         return self.root / "features"
 
     @property
+    def pixels(self) -> Path:
+        """The cache of decoded images."""
+        return self.root / "pixels"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where trainings stand that have not finished, by model_id."""
+        return self.root / "checkpoints"
+
+    @property
+    def tuning(self) -> Path:
+        """Searches for better settings, by the recipe's name."""
+        return self.root / "tune"
+
+    @property
     def runs(self) -> Path:
         """The folder of run folders."""
         return self.root / "runs"
@@ -121,6 +137,11 @@ class Project:
     def leaderboard(self) -> Path:
         """The comparison."""
         return self.root / "leaderboard.parquet"
+
+    @property
+    def deck(self) -> Path:
+        """The deck's models beside ours."""
+        return self.root / "deck.parquet"
 
     @property
     def figures(self) -> Path:

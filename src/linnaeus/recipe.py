@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from linnaeus.errors import RecipeError
-from linnaeus.recipe_sections import FITTED_HEADS, DataRecipe, ModelRecipe, TrainingRecipe
+from linnaeus.recipe_sections import FITTED_HEADS, DataRecipe, ModelRecipe, ScratchRecipe, TrainingRecipe
 from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, Section, SplitRecipe
 
 RECIPE_FOLDER = Path(__file__).parent / "recipes"
@@ -27,6 +27,15 @@ class Recipe(Section):
     model: ModelRecipe
     data: DataRecipe = DataRecipe()
     training: TrainingRecipe = TrainingRecipe()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        head = getattr(self.model, "head", "dense")
+        if head in FITTED_HEADS and self.data.augment is not None:
+            raise ValueError(f"a {head} sees each image once, as it is; say so: data.augment: null")
+        if self.data.views is not None and isinstance(self.model, ScratchRecipe):
+            raise ValueError("a CNN from scratch has no frozen trunk whose activations of views could be kept")
+        return self
 
     def changed(self, changes: Mapping[str, Any], name: str | None = None) -> "Recipe":
         """This recipe with dotted settings changed, such as {"training.epochs": 8}.
@@ -59,9 +68,9 @@ def _in_a_name(value: Any) -> str:
 
 
 def default_recipes() -> tuple[Recipe, ...]:
-    """The deck's best CNN from scratch for a few epochs; Lite0 with a frozen backbone; the same fine-tuned."""
+    """Lite0 under a probe, under the deck's head, and fine-tuned; the deck's best CNN from scratch for a few epochs."""
     scratch = load_recipe("conv4invto128-dense256-up").changed({"training.epochs": 8})
-    return scratch, load_recipe("lite0-dense256"), load_recipe("lite0-dense256-finetune")
+    return *map(load_recipe, ("lite0-probe", "lite0-dense256", "lite0-dense256-finetune")), scratch
 
 
 class Plan(Section):
@@ -187,6 +196,12 @@ def parse_changes(changes: Iterable[str]) -> dict[str, Any]:
 def changed_section(section: Changed, changes: Iterable[str], *, where: str) -> Changed:
     """A section with settings changed by texts such as "dark=0.2" or "labels.folds=3". Raises RecipeError."""
     return checked(type(section), _with_changes(section, parse_changes(changes), where), where=where)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, with every setting."""
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    return text
 
 
 def load_plan(path: Path) -> Plan:

@@ -25,7 +25,11 @@ FITTED_HEADS = ("probe", "knn")
 
 
 class AugmentRecipe(Section):
-    """Random changes to training images; the defaults are the deck's."""
+    """Random changes to training images; the defaults are the deck's, which leave out those from `shift` on.
+
+    `rand_augment`: how many operations of RandAugment (Cubuk et al. 2020) are drawn for each image, each as strong as
+    `magnitude`. `erase`: the odds of noise over a random rectangle (Zhong et al. 2020).
+    """
 
     flip_horizontal: bool = True
     flip_vertical: bool = True
@@ -34,6 +38,11 @@ class AugmentRecipe(Section):
     saturation: tuple[float, float] = (0.8, 1.2)
     hue: float = Field(0.05, ge=0, le=0.5, description="share of a full turn of the colour circle")
     crop: float = Field(0.85, gt=0, le=1, description="smallest share of the side that a crop keeps")
+    shift: float = Field(0, ge=0, le=1, description="at most, a share of the side")
+    rotate: float = Field(0, ge=0, le=180, description="degrees at most, either way")
+    rand_augment: int = Field(0, ge=0, le=14)
+    magnitude: float = Field(0.3, ge=0, le=1)
+    erase: float = Field(0, ge=0, le=1)
 
 
 class DataRecipe(Section):
@@ -59,12 +68,14 @@ class ScratchRecipe(Section):
 
     As the deck has them by default. `padding` keeps the sides at each convolution, `batch_norm` normalises after it
     (Ioffe and Szegedy 2015), `residual` adds a block of two more convolutions and a shortcut after each but the first
-    (He et al. 2016), `pooling` "average" ends in the mean of each channel instead of all of its pixels.
+    (He et al. 2016), `pooling` "average" ends in the mean of each channel instead of all of its pixels. `stem_stride`:
+    by how many pixels the first convolution moves on.
     """
 
     kind: Literal["scratch"] = "scratch"
     conv_widths: tuple[Width, ...] = Field(min_length=1)
     pool_sizes: tuple[Width, ...] = Field(min_length=1)
+    stem_stride: Width = 1
     padding: bool = False
     batch_norm: bool = False
     residual: bool = False

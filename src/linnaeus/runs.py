@@ -4,7 +4,8 @@ runs/<model_id>/
   recipe.yaml                      what was asked
   model.safetensors, model.json    the classifier (networks/classifier.py); this folder is all that predicting needs
   history.csv .png                 every epoch, those of the run it started from first
-  training.json                    the epoch that was kept, seconds, parameters, size
+  training.json                    the epoch that was kept, seconds, parameters, size, what happened on the way
+  provenance.json                  seed, hashes of images and splits, versions, machine, command
   predictions-val.csv .parquet     a row an image; the same for test
   report-test.csv, confusion-test.csv .png
   metrics.json                     the row of results.csv
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from linnaeus.errors import ProjectError
 from linnaeus.files import read_json, write_json, write_table, write_text, write_with
-from linnaeus.recipe import Recipe, checked, load_yaml
+from linnaeus.recipe import Recipe, checked, load_yaml, recipe_text
 from linnaeus.records import Part
 
 # The deck's log, and then what its comparison of size and time needs.
@@ -34,7 +34,8 @@ RESULT_COLUMNS = (
 class TrainingFacts:
     """What training leaves beside the model: the kept epoch (0 for none) of this run's own epochs, the training
     accuracy in it, wall seconds (reading features included, an earlier run that it starts from not), parameters
-    (running statistics included), how many of them were trained, and the file's MiB."""
+    (running statistics included), how many of them were trained, the file's MiB, and what happened on the way that a
+    user should know."""
 
     best_epoch: int
     epochs: int
@@ -43,6 +44,7 @@ class TrainingFacts:
     parameters: int
     trainable_parameters: int
     size_mb: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,14 @@ class Run:
     @property
     def training(self) -> TrainingFacts:
         """How training ended."""
-        return TrainingFacts(**read_json(self.folder / "training.json"))
+        content = read_json(self.folder / "training.json")
+        return TrainingFacts(**content | {"notes": tuple(content["notes"])})
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What it was made from and with: seed, hashes, versions, machine, command."""
+        found: dict[str, Any] = read_json(self.folder / "provenance.json")
+        return found
 
     @property
     def metrics_file(self) -> Path:
@@ -108,9 +117,13 @@ class Run:
 
     def save_training(self, recipe: Recipe, history: pd.DataFrame, facts: TrainingFacts) -> None:
         """Write everything that training made, the classifier excepted."""
-        write_text(self.folder / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+        write_text(self.folder / "recipe.yaml", recipe_text(recipe))
         write_with(self.folder / "history.csv", lambda path: history.to_csv(path, index=False))
         write_json(self.folder / "training.json", asdict(facts))
+
+    def save_provenance(self, origin: dict[str, Any]) -> None:
+        """Write what the run was made from and with."""
+        write_json(self.folder / "provenance.json", origin)
 
     def save_predictions(self, part: Part, predictions: pd.DataFrame) -> None:
         """Write one part's predictions."""

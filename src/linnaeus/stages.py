@@ -1,22 +1,21 @@
-"""The whole product, top to bottom: one short function per verb. Stages talk through the files of a project.
+"""The stages, top to bottom: one short function per verb. They talk through the files of a project; jobs.py joins them.
 
 `force` does a stage again although it is finished; `progress` is how long work shows how far it is (`linnaeus.bars` or
 `linnaeus.silent`). All raise the errors of `errors.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import pandas as pd
 
 from linnaeus.data.catalogue import Catalogue, build_catalogue, exclusion_table, read_catalogue, rename_map
 from linnaeus.data.clean import Cleaning, clean_images
-from linnaeus.data.demo import write_demo_images
 from linnaeus.data.issues import Issues
-from linnaeus.data.sources import find_sources, folder_state, image_folder
+from linnaeus.data.sources import find_sources, folder_state
 from linnaeus.data.split import Splits
 from linnaeus.decisions import apply_decisions, propose, read_decisions
 from linnaeus.deploy.predictor import find_files, predict_files
@@ -25,16 +24,16 @@ from linnaeus.evaluation.comparison import leaderboard
 from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text, write_with
 from linnaeus.networks.classifier import load_classifier
 from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
-from linnaeus.outcomes import Comparison, Evaluation, Outcome
+from linnaeus.outcomes import Comparison, Evaluation
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project, open_project
-from linnaeus.recipe import Plan, Recipe, load_recipe
+from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.reporting.figures import save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page
 from linnaeus.runs import Run
-from linnaeus.settings import CheckRecipe, CleanRecipe, DuplicateRecipe, ScanRecipe, SplitRecipe
+from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
 from linnaeus.steps.checking import (
     check_afresh,
     find_duplicates,
@@ -45,50 +44,9 @@ from linnaeus.steps.checking import (
 )
 from linnaeus.steps.evaluation import evaluate_afresh, is_evaluated_on_current
 from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
-from linnaeus.steps.training import train_afresh, weights_hash
+from linnaeus.steps.training import Manner, Training, train_afresh, weights_hash
 
 AnyProject = Project | str | Path
-Show = Callable[[object], None]
-
-
-def run(
-    images: str | Path,
-    project: AnyProject | None = None,
-    plan: Plan | None = None,
-    *,
-    allow_leaks: bool = False,
-    force: bool = False,
-    progress: Progress = silent,
-    show: Show = lambda result: None,
-) -> Outcome:
-    """The main job: from a folder of images to compared classifiers and a report.
-
-    images: the folder, or the name of a public set ("animals10"), which is downloaded. `show` gets each stage's
-    result as soon as there is one.
-    """
-    plan = plan or Plan()
-    folder, names = image_folder(images)
-    options: dict[str, Any] = {"force": force, "progress": progress}
-    project = project or (f"{names}-linnaeus" if names else None)
-    show(found := catalogue(folder, project, plan.scan, rename=plan.rename or names, **options))
-    opened = create_project(folder, project)
-    show(cleaned := clean(opened, plan.clean, **options))
-    show(issues := check(opened, plan.check, **options))
-    show(splits := split(opened, plan.split, force=force))
-    runs = []
-    for recipe in plan.recipes:
-        show(trained := train(opened, recipe, allow_leaks=allow_leaks, **options))
-        runs.append(trained)
-    evaluations = evaluate(opened, [trained.model_id for trained in runs], **options)
-    for evaluation in evaluations:
-        show(evaluation)
-    show(comparison := compare(opened))
-    page = report(opened, force=force, progress=progress)
-    outcome = Outcome(
-        *(opened, found, cleaned, issues, splits, tuple(runs), tuple(evaluations), comparison, page, opened.costs())
-    )
-    show(outcome)
-    return outcome
 
 
 def catalogue(
@@ -225,18 +183,20 @@ def train(
     recipe: Recipe | str | Path,
     *,
     allow_leaks: bool = False,
+    manner: Manner = Manner(),  # noqa: B008  # frozen
     force: bool = False,
     progress: Progress = silent,
 ) -> Run:
     """One model trained on the project's splits; the run that a recipe starts from is trained first.
 
     Where images of one group lie in several parts, that is refused unless `allow_leaks`; the report then says so.
+    `manner`: whether a training that was cut short goes on, how often it is kept, and who else is told of it.
     """
     opened = open_project(project)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     opened.stamp("split")
     check_no_leaks(opened, allow=allow_leaks)
-    earlier = _earlier_run(opened, recipe, allow_leaks, progress)
+    earlier = _earlier_run(opened, recipe, allow_leaks, manner, progress)
     trained = Run(opened.runs / recipe.name)
     inputs = {
         "recipe": recipe.model_dump(mode="json"),
@@ -244,7 +204,7 @@ def train(
         "weights": weights_hash(recipe.model.weights) if isinstance(recipe.model, TransferRecipe) else None,
         "starts_from": opened.stamp(f"train-{earlier.model_id}")["key"] if earlier else None,
     }
-    work = partial(train_afresh, opened, recipe, earlier, progress)
+    work = partial(train_afresh, opened, recipe, earlier, Training(manner, fingerprint(inputs), progress))
     opened.finish(f"train-{recipe.name}", inputs, [trained.folder], work, force=force)
     return trained
 
@@ -350,28 +310,7 @@ def models(
     return summarise(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), classes, size)
 
 
-def demo(
-    folder: str | Path = "linnaeus-demo",
-    *,
-    force: bool = False,
-    progress: Progress = silent,
-    show: Show = lambda result: None,
-) -> Outcome:
-    """The main job on a small set of real handwriting, with planted mess, that is written into `folder` first."""
-    place = Path(folder)
-    images = place / "digits"
-    if not images.is_dir():
-        with whole_folder(images) as partial_folder:
-            write_demo_images(partial_folder)
-    recipes = (load_recipe("demo-cnn"), load_recipe("demo-transfer"))
-    # Digits of 8 x 8 pixels, enlarged: all of them are blurred, and two of one kind are nearly alike.
-    scanning = ScanRecipe(duplicates=DuplicateRecipe(similarity=0.97))
-    checking = CheckRecipe(input_size=96, blurry=0.003)
-    plan = Plan(scan=scanning, clean=CleanRecipe(size=96), check=checking, recipes=recipes)
-    return run(images, place / "digits-linnaeus", plan, force=force, progress=progress, show=show)
-
-
-def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, progress: Progress) -> Run | None:
+def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Manner, progress: Progress) -> Run | None:
     """The run that a recipe starts from, trained where it is not yet: by its own recipe if there was one, else ours."""
     if recipe.starts_from is None:
         return None
@@ -381,7 +320,7 @@ def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, progress: 
             raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
         earlier = Run(project.runs / name)
         chain.append(earlier.recipe if earlier.folder.is_dir() else load_recipe(name))
-    return train(project, chain[1], allow_leaks=allow_leaks, progress=progress)
+    return train(project, chain[1], allow_leaks=allow_leaks, manner=manner, progress=progress)
 
 
 def _model_folder(model: AnyProject | Run) -> Path:

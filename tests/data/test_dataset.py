@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -6,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from linnaeus.data.dataset import Batch, Draw, EpochSampler, ImageDataset, TensorTable, preprocessed
+from linnaeus.data.dataset import Batch, Draw, EpochSampler, ImageDataset, TensorTable, as_it_is, preprocessed
 from linnaeus.data.decode import resized, rgb_pixels
 from linnaeus.errors import TrainingError
 from linnaeus.recipe_sections import AugmentRecipe
@@ -191,6 +193,81 @@ def test_preprocessing_leaves_its_argument_alone() -> None:
     assert (pixels == 100).all()
 
 
+def test_preprocessing_is_exact_for_every_value() -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
+    own = Preprocessing(SIDE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    exact = (values[0].astype(np.float64) / 255 - own.mean) / own.std
+    np.testing.assert_allclose(preprocessed(values, own)[0].permute(1, 2, 0).numpy(), exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_batches_are_the_same_whatever_the_number_of_cores(
+    table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    recipe = AugmentRecipe(shift=0.1, rotate=20, rand_augment=2, erase=0.5)
+    dataset = ImageDataset(pd.concat([table] * 3), tmp_path, augment=recipe, seed=1, preprocess=HALVES)
+    expected = [dataset.batch([Draw(row, 2)])[0][0] for row in range(30)]
+    monkeypatch.setattr("linnaeus.scale.cores.core_count", lambda: cores)
+    found = dataset.batch([Draw(row, 2) for row in range(30)])[0]
+    assert torch.equal(found, torch.stack(expected))
+
+
+def test_threads_stay_from_batch_to_batch(table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linnaeus.scale.cores.core_count", lambda: 2)
+    dataset = ImageDataset(table, tmp_path)
+    dataset.batch(range(10))
+    before = {thread.ident for thread in threading.enumerate()}
+    for _ in range(3):
+        dataset.batch(range(10))
+    assert {thread.ident for thread in threading.enumerate()} == before
+
+
+def test_an_image_that_cannot_be_read_is_named_to_the_reader(table: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "7.png").write_bytes(b"nothing")
+    batches = iter(ImageDataset(table, tmp_path, shuffle=False).loader(4))
+    assert len(next(batches)[1]) == 4
+    with pytest.raises(TrainingError, match=r"7\.png.*linnaeus clean"):
+        next(batches)
+
+
+def test_a_reader_that_stops_leaves_no_thread_that_makes_batches(table: pd.DataFrame, tmp_path: Path) -> None:
+    batches = iter(ImageDataset(table, tmp_path).loader(1))
+    next(batches)
+    assert any(thread.name.startswith("ahead") for thread in threading.enumerate())
+    del batches
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_torch_s_own_worker_processes_make_the_same_batches(table: pd.DataFrame, tmp_path: Path) -> None:
+    dataset = ImageDataset(table, tmp_path, augment=True)
+    expected = dataset.batch(range(10))[0]
+    loader = DataLoader(dataset, batch_size=5, num_workers=1, collate_fn=as_it_is)
+    assert torch.equal(torch.cat([images for images, _ in loader]), expected)
+
+
+def test_an_epoch_can_begin_in_its_middle(table: pd.DataFrame, tmp_path: Path) -> None:
+    loader = ImageDataset(table, tmp_path, augment=True, seed=2).loader(3)
+    loader.sampler.set_epoch(5)  # type: ignore[attr-defined]
+    whole = [*loader]
+    loader.sampler.set_epoch(5, start=6)  # type: ignore[attr-defined]
+    rest = [*loader]
+    assert len(loader) == len(whole) == 4
+    assert [torch.equal(*pair) for pair in zip((b[0] for b in rest), (b[0] for b in whole[2:]), strict=True)] == [
+        True
+    ] * 2
+    loader.sampler.set_epoch(6)  # type: ignore[attr-defined]
+    assert len([*loader]) == 4
+
+
+def test_an_epoch_that_has_begun_does_not_change_with_the_next() -> None:
+    sampler = EpochSampler(5, shuffle=True, seed=0)
+    draws = iter(sampler)
+    first = next(draws)
+    sampler.set_epoch(1)
+    assert {draw.epoch for draw in [first, *draws]} == {0}
+
+
 def test_a_sampler_draws_every_row_with_its_epoch() -> None:
     sampler = EpochSampler(5, shuffle=True, seed=0)
     sampler.set_epoch(3)
@@ -204,7 +281,7 @@ def test_a_tensor_table_gives_the_rows_it_names_with_their_labels(tmp_path: Path
     np.save(tmp_path / "inputs.npy", np.arange(12, dtype=np.float32).reshape(4, 3))
     inputs = np.load(tmp_path / "inputs.npy", mmap_mode="r")
     rows, labels = np.array([2, 2, 0]), np.array([1, 1, 0])
-    (batch,) = TensorTable(inputs, rows, labels, shuffle=False).loader(8)
+    (batch,) = TensorTable([inputs], rows, labels, shuffle=False).loader(8)
     assert batch[0].tolist() == [[6, 7, 8], [6, 7, 8], [0, 1, 2]]
     assert batch[1].tolist() == [1, 1, 0]
 
@@ -213,7 +290,7 @@ def test_a_tensor_table_is_shuffled_by_seed_and_epoch() -> None:
     inputs = np.arange(20, dtype=np.float32)[:, None]
 
     def order(seed: int, epoch: int) -> list[float]:
-        loader = TensorTable(inputs, np.arange(20), np.arange(20), shuffle=True, seed=seed).loader(6)
+        loader = TensorTable([inputs], np.arange(20), np.arange(20), shuffle=True, seed=seed).loader(6)
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         return [float(value) for batch, _ in loader for value in batch]
 

@@ -1,10 +1,12 @@
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from linnaeus.evaluation.inference import predict_probabilities, run_module
+from linnaeus.scale.engine import FEWEST_IMAGES
 
 
 class _Same(nn.Module):
@@ -44,14 +46,39 @@ def test_the_bar_advances_by_images() -> None:
     assert steps == [4, 1]
 
 
-def test_batches_are_taken_one_at_a_time() -> None:
+def test_few_batches_are_taken_before_they_are_needed() -> None:
     taken: list[int] = []
 
     def batches() -> Iterator[torch.Tensor]:
-        for number in range(3):
+        for number in range(100):
             taken.append(number)
             yield torch.zeros(1, 1)
 
     outputs = run_module(_Same(), batches())
     next(outputs)
-    assert taken == [0]
+    outputs.close()  # type: ignore[attr-defined]
+    assert 0 < len(taken) < 5
+
+
+def test_an_error_while_a_batch_is_made_comes_out() -> None:
+    def batches() -> Iterator[torch.Tensor]:
+        yield torch.zeros(1, 1)
+        raise ValueError("broken.jpg")
+
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        [*run_module(_Same(), batches())]
+
+
+@pytest.mark.parametrize("images", [None, FEWEST_IMAGES])
+def test_batches_of_other_sizes_and_sides_are_computed_too(images: int | None) -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    batches = [torch.rand(count, 3, side, side) for count, side in ((2, 8), (3, 8), (1, 8), (2, 16), (4, 8))]
+    outputs = [*run_module(layer, batches, images=images)]
+    for batch, output in zip(batches, outputs, strict=True):
+        np.testing.assert_allclose(output, layer(batch).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_module_is_left_in_the_mode_it_was_in() -> None:
+    module = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(2).eval())
+    [*run_module(module, [torch.ones(4, 2)])]
+    assert (module.training, module[0].training, module[1].training) == (True, True, False)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from colours import write_images
-from linnaeus import stages
+from linnaeus import jobs, stages
 from linnaeus.project import Project, open_project
 from linnaeus.recipe import Plan, Recipe, checked
 from linnaeus.reporting.facts import ReportFacts
@@ -38,7 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     stages.catalogue(folder, root / "p")
     opened = open_project(root / "p")
     opened.decisions.write_text("relpath,decision,relabel_to\ncoral/copy.png,relabel,blue\nblue/01.png,drop,\n")
-    stages.run(folder, opened, PLAN, allow_leaks=True)
+    jobs.run(folder, opened, PLAN, allow_leaks=True)
     return opened
 
 

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from linnaeus.scale import cores
-from linnaeus.scale.cores import core_count, map_images
+from linnaeus.scale.cores import core_count, map_at_once, map_images
 
 
 def test_there_is_at_least_one_core() -> None:
@@ -62,3 +62,25 @@ def test_all_cores_work_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "core_count", lambda: 2)
     both_there = threading.Barrier(2, timeout=10)
     assert [*map_images(lambda _: both_there.wait() >= 0, range(4))] == [True] * 4
+
+
+@pytest.mark.parametrize("cores_at_hand", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 50])
+def test_a_few_items_come_in_their_order(monkeypatch: pytest.MonkeyPatch, cores_at_hand: int, count: int) -> None:
+    monkeypatch.setattr(cores, "core_count", lambda: cores_at_hand)
+    assert map_at_once(str, range(count)) == [str(number) for number in range(count)]
+
+
+def test_a_few_items_are_worked_on_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "core_count", lambda: 2)
+    both = threading.Barrier(2)
+    assert sorted(map_at_once(lambda _: both.wait(timeout=10), [1, 2])) == [0, 1]
+
+
+def test_an_error_of_one_of_a_few_items_reaches_the_caller_and_the_next_call_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cores, "core_count", lambda: 2)
+    with pytest.raises(ZeroDivisionError):
+        map_at_once(lambda number: 1 / number, [1, 0, 2])
+    assert map_at_once(abs, [-1, -2]) == [1, 2]

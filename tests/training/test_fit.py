@@ -13,7 +13,7 @@ from linnaeus.data.dataset import Batch, TensorTable
 from linnaeus.errors import TrainingError
 from linnaeus.progress import Advance
 from linnaeus.recipe_sections import TrainingRecipe
-from linnaeus.training.fit import HISTORY_COLUMNS, Fitted, fit
+from linnaeus.training.fit import HISTORY_COLUMNS, Fitted, Watch, fit
 
 Loaders = tuple[DataLoader[Batch], DataLoader[Batch]]
 
@@ -35,7 +35,7 @@ def _loaders(recipe: TrainingRecipe, noise: float = 0.2) -> Loaders:
 
     def loader(count: int, seed: int, *, shuffle: bool) -> DataLoader[Batch]:
         inputs, labels = _points(count, seed, noise)
-        table = TensorTable(inputs, np.arange(count), labels, shuffle=shuffle, seed=recipe.seed)
+        table = TensorTable([inputs], np.arange(count), labels, shuffle=shuffle, seed=recipe.seed)
         return table.loader(recipe.batch_size)
 
     return loader(64, 0, shuffle=True), loader(32, 1, shuffle=False)
@@ -203,7 +203,7 @@ def test_the_bar_reaches_its_total_when_every_epoch_is_trained() -> None:
         yield steps.append
 
     recipe = _recipe(epochs=3)
-    fit(_network(), _loaders(recipe), recipe, progress=watched)
+    fit(_network(), _loaders(recipe), recipe, watch=Watch(progress=watched))
     assert totals == [12]
     assert sum(steps) == 12
 

@@ -11,12 +11,14 @@ from torch import nn
 from linnaeus.data.catalogue import with_labels
 from linnaeus.data.dataset import ImageDataset
 from linnaeus.data.split import Splits, split_table
+from linnaeus.data.store import StoredRows
 from linnaeus.errors import TrainingError
 from linnaeus.files import file_hash
 from linnaeus.networks.classifier import Classifier, build_classifier
 from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.records import Preprocessing
 from linnaeus.settings import CleanRecipe
+from linnaeus.training import features
 from linnaeus.training import train as module
 from linnaeus.training.features import activation_bytes, cached_activations
 from linnaeus.training.train import TrainingImages, divide, image_loaders, train_classifier
@@ -65,7 +67,7 @@ def images(tmp_path: Path) -> TrainingImages:
     hashes = pd.Series({relpath: file_hash(folder / relpath) for relpath, _ in rows})
     for relpath in splits.test["relpath"]:
         (folder / relpath).unlink()
-    return TrainingImages(splits, folder, hashes, tmp_path / "cache")
+    return TrainingImages(splits, folder, hashes, tmp_path / "cache", tmp_path / "pixels")
 
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -190,7 +192,7 @@ def test_the_loss_is_weighted_where_the_recipe_asks_for_class_weights(
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_an_empty_part_is_refused_by_its_name(images: TrainingImages, part: str) -> None:
     splits = Splits(images.splits.table[images.splits.table["split"] != part])
-    without = TrainingImages(splits, images.folder, images.hashes, images.cache)
+    without = TrainingImages(splits, images.folder, images.hashes, images.cache, images.pixels)
     recipe = _recipe(SCRATCH)
     with pytest.raises(TrainingError, match=f"the {part} part is empty"):
         train_classifier(_classifier(recipe), recipe, without)
@@ -229,6 +231,20 @@ def _cached(images: TrainingImages, trunk: nn.Module, **changes: Any) -> set[str
 def test_a_cache_is_found_again_by_the_same_trunk_and_images(images: TrainingImages) -> None:
     assert len(_cached(images, _trunk(1))) == 1
     assert len(_cached(images, _trunk(1))) == 1
+
+
+def test_activations_that_are_too_many_for_memory_are_read_from_their_files(
+    images: TrainingImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, places = images.splits.val, np.arange(len(images.splits.val))
+    dataset = ImageDataset(table, images.folder, shuffle=False, preprocess=PLAIN)
+    hashes = list(images.hashes[table["relpath"]])
+    held = cached_activations(_trunk(1), dataset, hashes, images.cache)
+    monkeypatch.setattr(features, "LARGEST_IN_MEMORY_BYTES", 0)
+    read = cached_activations(_trunk(1), dataset, hashes, images.cache)
+    assert isinstance(held, np.ndarray)
+    assert isinstance(read, StoredRows)
+    np.testing.assert_array_equal(read[places], held[places])
 
 
 def test_other_weights_images_or_preprocessing_have_a_cache_of_their_own(images: TrainingImages) -> None:

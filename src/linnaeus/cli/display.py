@@ -1,6 +1,7 @@
 """Each result as tables on the screen, or as JSON for scripts."""
 
 import json
+import textwrap
 from dataclasses import asdict
 from functools import singledispatch
 from typing import Any, Literal
@@ -15,10 +16,21 @@ from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.networks.summary import ModelSummary
-from linnaeus.outcomes import Comparison, Evaluation, Outcome
+from linnaeus.outcomes import Comparison, DeckResult, Evaluation, Outcome, Reproduction
 from linnaeus.runs import Run
 
 MOST_ROWS = 10
+# The columns of the deck's models and ours, which are printed row by row, and their widths in characters.
+DECK_COLUMNS = {
+    "model": 21,
+    "train\ndeck/ours": 9,
+    "val\ndeck/ours": 9,
+    "test\ndeck/ours": 9,
+    "diff.": 5,
+    "95 %\ninterval": 9,
+    "deck\nin it": 5,
+    "s": 6,
+}
 
 Part = Table | str
 
@@ -45,7 +57,7 @@ def show_predictions(table: pd.DataFrame, form: Literal["table", "csv", "json"])
         shown = table.astype(object)
         for column in [name for name in table.columns if name.startswith("probability_")]:
             shown[column] = [f"{share:.1%}" if pd.notna(share) else "" for share in table[column]]
-        Console().print(_table(shown.fillna("")))
+        Console().print(table_of(shown.fillna("")))
 
 
 @singledispatch
@@ -62,15 +74,15 @@ def _(result: Catalogue) -> list[Part]:
         return [f"Cleaned {len(result.images):,} images to RGB {side} x {side} JPEG{lost}."]
     shown: list[Part] = [
         f"[bold]{len(result.images):,} images of {len(result.classes)} classes[/bold]",
-        _table(result.by_class().reset_index()),
-        _table(result.by_format()),
+        table_of(result.by_class().reset_index()),
+        table_of(result.by_format()),
         *(_most_common(side, result.sizes(side)) for side in ("width", "height")),
     ]
     if len(result.excluded):
         shown += [
             f"[bold]Left out: {len(result.excluded)}[/bold]",
-            _table(result.by_reason().reset_index()),
-            _table(result.excluded.head(MOST_ROWS)),
+            table_of(result.by_reason().reset_index()),
+            table_of(result.excluded.head(MOST_ROWS)),
         ]
     if len(result.excluded) > MOST_ROWS:
         shown.append(f"... and {len(result.excluded) - MOST_ROWS} more, all in excluded.csv.")
@@ -91,7 +103,7 @@ def _(result: Issues) -> list[Part]:
     ]
     return [
         f"[bold]Oddities: {len(result.findings):,} findings[/bold]",
-        _table(pd.DataFrame(rows)),
+        table_of(pd.DataFrame(rows)),
         "All are in issues.csv, worst first. Decide in decisions.csv (keep, drop, relabel), then run again.",
     ]
 
@@ -105,7 +117,7 @@ def _worst(findings: pd.DataFrame, name: str) -> str:
 def _(result: Splits) -> list[Part]:
     counts = result.counts()
     counts.loc["all"] = counts.sum()
-    shown: list[Part] = ["[bold]Splits[/bold]", _table(counts.rename_axis("class").reset_index())]
+    shown: list[Part] = ["[bold]Splits[/bold]", table_of(counts.rename_axis("class").reset_index())]
     if "group" in result.table:
         sizes = result.table["group"].value_counts()
         shown.append(f"{(sizes > 1).sum():,} groups of more than one image, none of which crosses parts.")
@@ -131,7 +143,7 @@ def _(result: Run) -> list[Part]:
 def _(result: Evaluation) -> list[Part]:
     metrics = result.metrics
     title = f"{result.run.model_id}: {metrics['accuracy']:.1%} of test right, {metrics['acc_val']:.1%} of validation"
-    return [f"[bold]{title}[/bold]", _table(_rounded(result.class_report).reset_index())]
+    return [f"[bold]{title}[/bold]", table_of(_rounded(result.class_report).reset_index())]
 
 
 @tables.register
@@ -148,7 +160,7 @@ def _(result: Comparison) -> list[Part]:
         }
         for row in result.table.to_dict("records")
     ]
-    shown: list[Part] = ["[bold]Leaderboard, ranked by accuracy on validation[/bold]", _table(pd.DataFrame(rows))]
+    shown: list[Part] = ["[bold]Leaderboard, ranked by accuracy on validation[/bold]", table_of(pd.DataFrame(rows))]
     if result.stale:
         shown.append(f"Left out, since they are of other splits (train them again): {', '.join(result.stale)}.")
     return shown
@@ -159,7 +171,7 @@ def _(result: ModelSummary) -> list[Part]:
     layers = result.layers.assign(parameters=[f"{count:,}" for count in result.layers["parameters"]])
     return [
         f"[bold]{result.name}[/bold]",
-        _table(layers),
+        table_of(layers),
         f"Total params: {result.total:,} ({result.total * 4 / 2**20:.2f} MiB)\n"
         f"Trainable params: {result.trainable:,}\nNon-trainable params: {result.non_trainable:,}",
     ]
@@ -167,7 +179,7 @@ def _(result: ModelSummary) -> list[Part]:
 
 @tables.register
 def _(result: pd.DataFrame) -> list[Part]:
-    return [_table(_rounded(_flat(result)))]
+    return [table_of(_rounded(_flat(result)))]
 
 
 @tables.register
@@ -179,11 +191,85 @@ def _(result: Outcome) -> list[Part]:
     project = escape(str(result.project.root))
     return [
         "[bold]What it took[/bold]",
-        _table(pd.DataFrame(rows)),
+        table_of(pd.DataFrame(rows)),
+        *_what_time_buys(result, project),
         f"Chosen by validation: [bold]{result.comparison.chosen}[/bold]\n"
         f"Use it:  linnaeus predict {project} IMAGES\n"
         f"Report:  [bold]{escape(str(result.report))}[/bold]",
     ]
+
+
+def _what_time_buys(result: Outcome, project: str) -> list[Part]:
+    """What training time bought so far, and what more of it could go into."""
+    bought = "; ".join(f"{name} {accuracy:.1%} after {seconds:,.0f} s" for name, accuracy, seconds in result.bought)
+    untried = "\n".join(
+        f"  about {each.seconds:,.0f} s:  linnaeus train {project} --recipe {each.name}" for each in result.untried
+    )
+    known = {run.model_id for run in result.runs}
+    searched = next((name for name, _, _ in reversed(result.bought) if name in known), result.comparison.chosen)
+    tuning = f"  as long as you like:  linnaeus tune {project} --recipe {searched} --minutes 20"
+    return [
+        f"What training time bought, in validation accuracy: {bought}",
+        "More time could go into",
+        *filter(None, [untried]),
+        tuning,
+    ]
+
+
+@tables.register
+def _(result: Reproduction) -> list[Part]:
+    if not result.results:
+        return [*_deck_remarks(result), _deck_table()]
+    within = sum(bool(one.is_deck_within) for one in result.results)
+    done = len(result.results) - len(result.failed)
+    shown: list[Part] = [f"The deck's test accuracy lies in the 95 % interval of ours for {within} of {done} models."]
+    if result.failed:
+        shown.append(f"Not trained (the reasons are above): {', '.join(one.row.recipe for one in result.failed)}.")
+    return [*shown, f"All are in {escape(str(result.project.deck.with_suffix('.csv')))}."]
+
+
+def _deck_remarks(result: Reproduction) -> list[Part]:
+    shown: list[Part] = ["[bold]The deck and ours, accuracy in percent[/bold]"]
+    if result.epochs_scale != 1:
+        shown.append(
+            f"The deck's epochs times {result.epochs_scale:g}: less training, so the figures are not comparable."
+        )
+    if result.leaks:
+        shown.append(
+            f"As in the deck, near-duplicates may part: {result.leaks:,} pairs of images lie in different parts, "
+            "which flatters all accuracies (leaks.csv)."
+        )
+    return shown
+
+
+@tables.register
+def _(result: DeckResult) -> list[Part]:
+    row, ours = result.row, result.metrics or {}
+    pairs = [
+        f"{_percent(deck)}/{_percent(ours.get(name))}"
+        for name, deck in [("acc_train", row.acc_train), ("acc_val", row.acc_val), ("accuracy", row.accuracy)]
+    ]
+    points = "" if result.points is None else f"{result.points:+.1f}"
+    interval = "" if result.interval is None else "-".join(_percent(end) for end in result.interval)
+    within = {True: "yes", False: "no", None: ""}[result.is_deck_within]
+    name = "\n".join(textwrap.wrap(row.recipe, DECK_COLUMNS["model"]))
+    seconds = f"{ours['train_seconds']:.0f}" if ours else ""
+    shown: list[Part] = [_deck_table((name, *pairs, points, interval, within, seconds))]
+    return [*shown, f"  [red]{escape(result.failure)}[/red]"] if result.failure else shown
+
+
+def _deck_table(row: tuple[str, ...] = ()) -> Table:
+    """The head of the table of models, or a row below it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=not row)
+    for name, width in DECK_COLUMNS.items():
+        table.add_column(name, width=width, justify="left" if name == "model" else "right")
+    if row:
+        table.add_row(*row)
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 @singledispatch
@@ -255,6 +341,12 @@ def _(result: Outcome) -> Any:
     }
 
 
+@plain.register
+def _(result: Reproduction) -> Any:
+    facts = {"project": str(result.project.root), "epochs_scale": result.epochs_scale, "leaks": result.leaks}
+    return {**facts, "failed": [one.row.recipe for one in result.failed], "rows": plain(result.table)}
+
+
 def _prediction(row: dict[Any, Any]) -> dict[str, Any]:
     places = [name.removeprefix("class_") for name in row if name.startswith("class_")]
     top = [{"class": row[f"class_{n}"], "probability": row[f"probability_{n}"]} for n in places]
@@ -287,7 +379,7 @@ def _most_common(side: str, sizes: pd.Series) -> str:
     return f"{side}: {len(sizes)} distinct, most common {first}"
 
 
-def _table(rows: pd.DataFrame) -> Table:
+def table_of(rows: pd.DataFrame) -> Table:
     """A rich table, text to the left and numbers to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows.columns:

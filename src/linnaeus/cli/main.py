@@ -18,6 +18,7 @@ from linnaeus.cli.options import (
     Images,
     Json,
     Labels,
+    Loggers,
     Method,
     NearDuplicates,
     ProjectFolder,
@@ -26,6 +27,7 @@ from linnaeus.cli.options import (
     Quiet,
     RecipeNames,
     Rename,
+    Resume,
     Seed,
     Settings,
     Size,
@@ -37,6 +39,8 @@ from linnaeus.cli.options import (
     stage_options,
     wished_recipes,
 )
+from linnaeus.cli.reproduce import reproduce
+from linnaeus.cli.tuning import find_rate, tune
 from linnaeus.errors import RecipeError
 
 app = typer.Typer(
@@ -73,6 +77,9 @@ def run(
     group_column: GroupColumn = None,
     group_pattern: GroupPattern = None,
     labels: Labels = True,
+    minutes: Annotated[
+        float | None, typer.Option(help="Leave out models that would not be trained by then.", show_default=False)
+    ] = None,
     allow_leaks: AllowLeaks = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -80,7 +87,7 @@ def run(
 ) -> None:
     """The main job: catalogue, clean, check, split, train, evaluate, compare, report."""
     with loading(quiet or as_json):
-        from linnaeus import stages
+        from linnaeus import jobs
     from linnaeus.data.catalogue import rename_map
     from linnaeus.recipe import Plan, checked, load_plan
     from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
@@ -101,8 +108,8 @@ def run(
         wished = checked(Plan, content, where="run")
     show = shower(quiet, as_json)
     shown = (lambda result: None) if as_json else show
-    options = {"allow_leaks": allow_leaks, "force": force, **stage_options(quiet, as_json)}
-    outcome = stages.run(images, project, wished, show=shown, **options)
+    options = {"minutes": minutes, "allow_leaks": allow_leaks, "force": force, **stage_options(quiet, as_json)}
+    outcome = jobs.run(images, project, wished, show=shown, **options)
     if as_json or quiet:
         show(outcome)
     if quiet and not as_json:
@@ -211,12 +218,16 @@ def split(
 def train(
     project: ProjectFolder,
     recipe: RecipeNames = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm backbone, frozen, instead of a recipe.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Any timm backbone, frozen, instead of a recipe; several joined by +.")
+    ] = None,
     head: Annotated[
-        str | None, typer.Option(help="The backbone's head: dense128, dense256 (the default), 2dense or 3dense.")
+        str | None, typer.Option(help="Its head: dense256 (the default), dense128, 2dense, 3dense, mlp, probe or knn.")
     ] = None,
     changes: Changes = None,
     allow_leaks: AllowLeaks = False,
+    resume: Resume = False,
+    loggers: Loggers = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -224,16 +235,18 @@ def train(
     """Train one model by a recipe (several, in turn, for several recipes)."""
     with loading(quiet or as_json):
         from linnaeus import stages
+        from linnaeus.steps.training import Manner
 
     if head is not None and backbone is None:
         raise typer.BadParameter("--head belongs to a --backbone")
     recipes = wished_recipes(recipe or [], changes or [], (backbone, head or "dense256") if backbone else None)
     if not recipes:
         raise RecipeError("name at least one --recipe (`linnaeus models` lists them) or a --backbone")
+    manner = Manner(resume=resume, loggers=tuple(loggers or ()))
     options, show = stage_options(quiet, as_json), shower(quiet, as_json)
     runs = []
     for wished in recipes:
-        runs.append(stages.train(project, wished, allow_leaks=allow_leaks, force=force, **options))
+        runs.append(stages.train(project, wished, allow_leaks=allow_leaks, manner=manner, force=force, **options))
         if not as_json:
             show(runs[-1])
     if as_json:
@@ -346,15 +359,20 @@ def demo(
 ) -> None:
     """The whole job on handwritten digits with planted mess; no data and no network needed."""
     with loading(quiet or as_json):
-        from linnaeus import stages
+        from linnaeus import jobs
 
     show = shower(quiet, as_json)
     shown = (lambda result: None) if as_json else show
-    outcome = stages.demo(folder, force=force, show=shown, **stage_options(quiet, as_json))
+    outcome = jobs.demo(folder, force=force, show=shown, **stage_options(quiet, as_json))
     if as_json:
         show(outcome)
     elif quiet:
         print(outcome.report)
+
+
+app.command(epilog="Example: linnaeus tune pets-linnaeus --recipe lite0-dense256 --minutes 20")(tune)
+app.command(epilog="Example: linnaeus find-rate pets-linnaeus --recipe conv4invto128-dense256-up")(find_rate)
+app.command(epilog="Example: linnaeus reproduce deck raw-img/ --only 'base*' --epochs-scale 0.1")(reproduce)
 
 
 def main() -> None:

@@ -41,6 +41,13 @@ Settings = Annotated[
 AllowLeaks = Annotated[
     bool, typer.Option("--allow-leaks", help="Train although near-duplicates cross the parts; the report says so.")
 ]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoint of a training that was stopped or killed.")
+]
+Loggers = Annotated[
+    list[str] | None,
+    typer.Option("--log", help="Also log to tensorboard, mlflow or wandb; may be repeated.", show_default=False),
+]
 Labels = Annotated[bool, typer.Option(help="Judge labels and outliers by a pretrained network's features.")]
 Method = Annotated[str, typer.Option(help="stratified, hash (adding images moves none) or kfold.")]
 GroupColumn = Annotated[
@@ -77,8 +84,8 @@ def door(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
             _fail(f"{type(error).__name__}: {error}", code=2)
         except LinnaeusError as error:
             _fail(f"{type(error).__name__}: {error}")
-        except KeyboardInterrupt:
-            _fail("Stopped. Finished stages are kept; the same command goes on from there.")
+        except KeyboardInterrupt as stop:
+            _fail(str(stop) or "Stopped. Finished stages are kept; the same command goes on from there.")
         except OSError as error:
             if error.filename is None and error.errno is None:
                 raise
@@ -115,6 +122,7 @@ def stage_options(quiet: bool, as_json: bool = False) -> dict[str, Any]:
 
 def shower(quiet: bool, as_json: bool = False) -> Callable[[object], None]:
     """What shows a result: as tables, as JSON, or not at all."""
+    import linnaeus.cli.display_search  # noqa: F401  # tells display how searches look
     from linnaeus.cli.display import show, show_json
 
     if as_json:

@@ -53,7 +53,7 @@ def judge(classifier: Classifier, table: pd.DataFrame, images: Path, progress: P
     started = perf_counter()
     with progress("Evaluating", len(dataset)) as advance:
         batches = (inputs for inputs, _ in dataset.loader(BATCH))
-        probabilities = predict_probabilities(classifier, batches, advance)
+        probabilities = predict_probabilities(classifier, batches, advance, images=len(dataset))
     seconds = perf_counter() - started
     predicted = probabilities.argmax(axis=1)
     predictions = table[["relpath", "category", "label"]].assign(

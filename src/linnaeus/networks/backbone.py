@@ -1,12 +1,15 @@
 """Pretrained backbones of timm: their features, their preprocessing, and their last layers."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 import timm
 import torch
-from timm.models import get_notrace_functions, get_notrace_modules
+from timm.models import get_notrace_functions, get_notrace_modules, group_parameters
 from torch import fx, nn
 
 from linnaeus.errors import RecipeError
@@ -27,7 +30,8 @@ COUNTED_FUNCTIONS = {"add", "iadd", "mul", "layer_norm", "scaled_dot_product_att
 def build_backbone(recipe: TransferRecipe, *, pretrained: bool) -> nn.Module:
     """The backbone without its classification layer: (batch, 3, size, size) to (batch, features), pooled.
 
-    Raises RecipeError for a name that timm does not know, and WeightsError where its weights cannot be had.
+    Raises RecipeError for a name that timm does not know and an input size that the backbone cannot take, and
+    WeightsError where its weights cannot be had.
     """
     name = timm_name(recipe.backbone)
     if pretrained and recipe.weights != "random":
@@ -35,7 +39,25 @@ def build_backbone(recipe: TransferRecipe, *, pretrained: bool) -> nn.Module:
         model.reset_classifier(0)  # type: ignore[operator]  # every timm model has it
     else:
         model = timm.create_model(name, pretrained=False, num_classes=0)
-    return model.eval()
+    return _taking(model.eval(), recipe.input_size)
+
+
+def _taking(backbone: nn.Module, size: int | None) -> nn.Module:
+    """The backbone for images of another size than its own: transformers have their embeddings of places resampled."""
+    own = backbone_preprocessing(backbone, None).size
+    if size is None or size == own:
+        return backbone
+    try:
+        if hasattr(backbone, "set_input_size"):
+            backbone.set_input_size(img_size=(size, size))  # type: ignore[operator]
+        with torch.inference_mode():
+            backbone(torch.zeros(1, 3, size, size))
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:  # each model has its own ways to refuse
+        raise RecipeError(
+            f"this backbone cannot take images of {size} pixels; its own are of {own} ({error or type(error).__name__}). "
+            "Leave out input_size, or choose another"
+        ) from None
+    return backbone
 
 
 def feature_width(backbone: nn.Module) -> int:
@@ -52,6 +74,9 @@ def timm_name(backbone: str) -> str:
         near = timm.list_models(f"*{name.split('_')[0]}*")[:6]
         hint = f"; near it: {', '.join(near)}" if near else ""
         raise RecipeError(f"timm has no backbone {backbone!r}{hint}")
+    if "." in name and not timm.is_model_pretrained(name):
+        tagged = timm.list_models(name.split(".")[0], pretrained=True)
+        raise RecipeError(f"timm has no weights {backbone!r}; there are {', '.join(tagged) or 'none'}")
     return name
 
 
@@ -73,10 +98,16 @@ class _Tracer(fx.Tracer):
         return isinstance(module, self.leaves) or super().is_leaf_module(module, name)
 
 
-def _traced_nodes(backbone: nn.Module) -> list[fx.Node]:
-    """What the backbone computes, step by step, its optional arguments left at their defaults."""
+def _traced(backbone: nn.Module) -> tuple[list[fx.Node], nn.Module]:
+    """What the backbone computes, step by step, its optional arguments left at their defaults; and the copy of it that
+    was followed, which has the constants that the steps use.
+
+    The copy shares the tensors, but not what the model's Python code remembers of its last input (as LeViT's does).
+    """
+    tensors = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
+    followed = deepcopy(backbone, tensors)  # type: ignore[arg-type]  # the memo: what is not copied but shared
     _, *options = inspect.signature(backbone.forward).parameters.values()
-    return list(_Tracer().trace(backbone, {option.name: option.default for option in options}).nodes)
+    return list(_Tracer().trace(followed, {option.name: option.default for option in options}).nodes), followed
 
 
 def split_backbone(backbone: nn.Module, last_layers: int) -> tuple[nn.Module | None, nn.Module]:
@@ -87,7 +118,7 @@ def split_backbone(backbone: nn.Module, last_layers: int) -> tuple[nn.Module | N
     no such place (or none can be found), and then the tail is the whole backbone.
     """
     try:
-        nodes = _traced_nodes(backbone)
+        nodes, followed = _traced(backbone)
     except Exception:  # tracing runs the model's Python code on placeholders, which may raise anything
         return None, backbone
     first = nodes.index(_last_layer_nodes(nodes, backbone, last_layers)[0])
@@ -96,9 +127,8 @@ def split_backbone(backbone: nn.Module, last_layers: int) -> tuple[nn.Module | N
     if place <= 1:  # only the input itself
         return None, backbone
     carried = _live_values(nodes)[place][0]
-    return _part(backbone, nodes[:place], carried, is_trunk=True), _part(
-        backbone, nodes[place:], carried, is_trunk=False
-    )
+    roots = (backbone, followed)
+    return _part(roots, nodes[:place], carried, is_trunk=True), _part(roots, nodes[place:], carried, is_trunk=False)
 
 
 def last_layer_parameters(backbone: nn.Module, last_layers: int) -> Iterator[nn.Parameter]:
@@ -109,17 +139,72 @@ def last_layer_parameters(backbone: nn.Module, last_layers: int) -> Iterator[nn.
     activation counts as two. A model that cannot be traced is taken in the order in which its modules are registered.
     """
     try:
-        nodes = _traced_nodes(backbone)
+        nodes, _ = _traced(backbone)
     except Exception:
-        modules = [module for module in backbone.modules() if not list(module.children())]
-        for module in [module for module in modules if not isinstance(module, NOT_COUNTED)][-last_layers:]:
+        for module in _layers_as_registered(backbone)[-last_layers:]:
             yield from module.parameters()
         return
     parameters = dict(backbone.named_parameters())
     for node in _last_layer_nodes(nodes, backbone, last_layers):
-        if node.op == "call_module":
-            yield from backbone.get_submodule(str(node.target)).parameters()
-        yield from (parameters[str(used.target)] for used in node.all_input_nodes if str(used.target) in parameters)
+        yield from _parameters_of(node, backbone, parameters)
+
+
+def last_blocks(backbone: nn.Module, blocks: int) -> int:
+    """How many of its last layers, as `last_layer_parameters` counts, are its last `blocks` blocks and all after them.
+
+    A block is what timm takes for one: an inverted residual, residual or transformer block; a stage where it looks no
+    closer. Of more blocks than there are, everything. Raises RecipeError where timm does not tell the blocks.
+    """
+    depths, head = _depths(backbone)
+    levels = sorted({depth for depth in depths.values() if 0 < depth < head})
+    lowest = levels[-blocks] if blocks <= len(levels) else 0
+    parameters = dict(backbone.named_parameters())
+    trained = {id(parameter) for name, parameter in parameters.items() if depths[name] >= lowest}
+    try:
+        nodes, _ = _traced(backbone)
+    except Exception:
+        layers = [[*module.parameters()] for module in _layers_as_registered(backbone)]
+        counts = [1] * len(layers)
+    else:
+        layers = [[*_parameters_of(node, backbone, parameters)] for node in nodes]
+        counts = [_layers_in(node, backbone) for node in nodes]
+    first = next(place for place, used in enumerate(layers) if trained & {id(parameter) for parameter in used})
+    return sum(counts[first:]) + (counts[first] == 0)
+
+
+def layer_depths(backbone: nn.Module) -> dict[str, int]:
+    """The depth of every parameter by its name: 0 in the stem, one more with each block, the most after the last one.
+
+    Raises RecipeError for a backbone whose blocks timm does not tell.
+    """
+    return _depths(backbone)[0]
+
+
+def _depths(backbone: nn.Module) -> tuple[dict[str, int], int]:
+    """The depths, and that of what comes after the last block in a group of its own (which there need not be)."""
+    matcher = getattr(backbone, "group_matcher", None)
+    if matcher is None:
+        raise RecipeError(
+            f"timm does not tell the blocks of {type(backbone).__name__}; give unfrozen_last_layers instead"
+        )
+    unmatched = ""  # a name that belongs to no block
+    named = SimpleNamespace(named_parameters=lambda: [*backbone.named_parameters(), (unmatched, None)])
+    depths: dict[str, int] = group_parameters(named, matcher(coarse=False), reverse=True)
+    return depths, depths.pop(unmatched)
+
+
+def _layers_as_registered(backbone: nn.Module) -> list[nn.Module]:
+    leaves = [module for module in backbone.modules() if not list(module.children())]
+    return [module for module in leaves if not isinstance(module, NOT_COUNTED)]
+
+
+def _parameters_of(
+    node: fx.Node, backbone: nn.Module, parameters: Mapping[str, nn.Parameter]
+) -> Iterator[nn.Parameter]:  # fmt: skip
+    """The parameters that a step uses: those of its module, and those that it is handed."""
+    if node.op == "call_module":
+        yield from backbone.get_submodule(str(node.target)).parameters()
+    yield from (parameters[str(used.target)] for used in node.all_input_nodes if str(used.target) in parameters)
 
 
 def _last_layer_nodes(nodes: list[fx.Node], backbone: nn.Module, last_layers: int) -> list[fx.Node]:
@@ -155,22 +240,33 @@ def _live_values(nodes: list[fx.Node]) -> list[list[fx.Node]]:
     return [[node for node in computed if places[node] < place <= last_use[node]] for place in range(len(nodes))]
 
 
-def _part(backbone: nn.Module, nodes: list[fx.Node], carried: fx.Node, *, is_trunk: bool) -> fx.GraphModule:
-    """The nodes as a module of their own that ends in, or starts from, the carried value."""
+def _part(
+    roots: tuple[nn.Module, nn.Module], nodes: list[fx.Node], carried: fx.Node, *, is_trunk: bool
+) -> fx.GraphModule:  # fmt: skip
+    """The nodes as a module of their own that ends in, or starts from, the carried value; it has the very layers and
+    tensors of the first root, and constants of the second."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     if not is_trunk:
         copies[carried] = graph.placeholder("carried")
-    constants = [node for node in carried.graph.nodes if node.op == "get_attr" and node not in nodes]
-    for node in [*(() if is_trunk else constants), *nodes]:
+    attributes = [node for node in carried.graph.nodes if node.op == "get_attr" and node.users.keys() & {*nodes}]
+    steps = [node for node in nodes if node.op != "get_attr"]
+    for node in [*attributes, *steps]:
         copies[node] = graph.node_copy(node, lambda used: copies[used])
     if is_trunk:
         graph.output(copies[carried])
-    part = fx.GraphModule(backbone, graph)
+    backbone, followed = roots
+    targets = {str(node.target) for node in (*attributes, *steps) if node.op in {"call_module", "get_attr"}}
+    own = {target: attrgetter(target)(followed if _is_constant(target, backbone) else backbone) for target in targets}
+    part = fx.GraphModule(own, graph)
     part.graph.eliminate_dead_code()
     part.recompile()
     part.delete_all_unused_submodules()
     return part
+
+
+def _is_constant(target: str, backbone: nn.Module) -> bool:
+    return "." not in target and not hasattr(backbone, target)
 
 
 def count_parameters(module: nn.Module) -> tuple[int, int]:

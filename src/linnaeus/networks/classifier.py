@@ -12,10 +12,10 @@ from torch import nn
 from linnaeus.errors import PredictionError, RecipeError
 from linnaeus.files import read_json, write_json, write_with
 from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, feature_width, last_layer_parameters
-from linnaeus.networks.head import build_head
+from linnaeus.networks.head import NearestNeighbours, build_head
 from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
 from linnaeus.recipe import checked
-from linnaeus.recipe_sections import ModelRecipe, ScratchRecipe
+from linnaeus.recipe_sections import ModelRecipe, ScratchRecipe, TransferRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.settings import CleanRecipe, Section
 
@@ -27,13 +27,15 @@ FORMAT = 1
 class Network(nn.Module):
     """Logits (batch, classes) from whatever `body` takes: images, or what a frozen trunk made of them.
 
-    The body's normalisation keeps its running statistics, also while the head is trained.
+    trains_statistics: whether training moves the running statistics of those of the body's normalisation layers whose
+    weights are trained; otherwise they all stay as they are.
     """
 
-    def __init__(self, body: nn.Module, head: nn.Module) -> None:
+    def __init__(self, body: nn.Module, head: nn.Module, *, trains_statistics: bool = False) -> None:
         super().__init__()
         self.body = body
         self.head = head
+        self.trains_statistics = trains_statistics
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """The logits of a batch."""
@@ -41,9 +43,11 @@ class Network(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> "Network":
-        """Training mode for the head's dropout; the body stays in evaluation mode."""
+        """Training mode for the head's dropout, and for what of the body trains its statistics."""
         super().train(mode)
-        self.body.eval()
+        for module in self.body.modules():
+            is_trained = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+            module.training = mode and self.trains_statistics and is_trained
         return self
 
 
@@ -62,7 +66,7 @@ class Classifier(Network):
     """Images (batch, 3, size, size), preprocessed, to logits (batch, classes)."""
 
     def __init__(self, body: nn.Module, head: nn.Module, facts: ClassifierFacts) -> None:
-        super().__init__(body, head)
+        super().__init__(body, head, trains_statistics=trains_statistics(facts.model))
         self.facts = facts
 
 
@@ -92,9 +96,17 @@ def build_classifier(
             body = build_backbone(model, pretrained=pretrained)
             features = feature_width(body)
             preprocessing = backbone_preprocessing(body, model.input_size)
-        head = build_head(features, model.dense_widths, model.dropouts, len(classes))
+        if isinstance(model, TransferRecipe) and model.head == "knn":
+            head: nn.Module = NearestNeighbours(features, len(classes))
+        else:
+            head = build_head(features, model.dense_widths, model.dropouts, len(classes))
     classifier = Classifier(body, head, ClassifierFacts(model, tuple(classes), clean, preprocessing))
     return classifier.to(memory_format=torch.channels_last).eval()
+
+
+def trains_statistics(model: ModelRecipe) -> bool:
+    """Whether training moves running statistics: those of a CNN from scratch, those of a backbone if it is asked to."""
+    return isinstance(model, ScratchRecipe) or model.batch_norm == "updated"
 
 
 def freeze(classifier: Classifier) -> None:
@@ -103,7 +115,7 @@ def freeze(classifier: Classifier) -> None:
     if isinstance(model, ScratchRecipe):
         return
     classifier.body.requires_grad_(False)
-    if model.unfrozen_last_layers:
+    if not model.is_frozen:
         for parameter in last_layer_parameters(classifier.body, model.unfrozen_last_layers):
             parameter.requires_grad_(True)
 
@@ -145,8 +157,11 @@ def load_classifier(folder: Path) -> Classifier:
             )
         saved = checked(_SavedFacts, content, where=FACTS_FILE)
         classifier = build_classifier(saved.model, saved.classes, saved.clean, pretrained=False)
-        classifier.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (AttributeError, ValueError, RuntimeError, SafetensorError, RecipeError) as error:
+        state = load_file(folder / WEIGHTS_FILE)
+        if isinstance(classifier.head, NearestNeighbours):
+            classifier.head.make_room(len(state["head.labels"]))
+        classifier.load_state_dict(state)
+    except (AttributeError, KeyError, ValueError, RuntimeError, SafetensorError, RecipeError) as error:
         raise PredictionError(f"{folder}: the saved model is damaged: {error}") from None
     classifier.facts = ClassifierFacts(saved.model, saved.classes, saved.clean, saved.preprocessing)
     return classifier

@@ -9,6 +9,7 @@ from torch import nn
 
 from linnaeus.networks.backbone import count_parameters, timm_name
 from linnaeus.networks.classifier import Classifier, build_classifier, freeze
+from linnaeus.networks.scratch import GlobalAverage, ResidualBlock
 from linnaeus.recipe import Recipe, load_recipe, recipe_names
 from linnaeus.recipe_sections import ScratchRecipe, TransferRecipe
 from linnaeus.settings import CleanRecipe
@@ -16,8 +17,10 @@ from linnaeus.settings import CleanRecipe
 # Keras's names, which the deck's tables have. ReLU has no row: in Keras it belongs to the layer before it.
 LAYER_TYPES: dict[type[nn.Module], str] = {
     nn.Conv2d: "Conv2D",
+    nn.BatchNorm2d: "BatchNormalization",
     nn.MaxPool2d: "MaxPooling2D",
     nn.Flatten: "Flatten",
+    GlobalAverage: "GlobalAveragePooling2D",
     nn.Linear: "Dense",
     nn.Dropout: "Dropout",
 }
@@ -91,6 +94,8 @@ def _layer_table(classifier: Classifier) -> pd.DataFrame:
 
 def _plain_rows(part: nn.Module, values: torch.Tensor, rows: list[tuple[str, str, int]]) -> torch.Tensor:
     for layer in part.children():
+        if isinstance(layer, ResidualBlock):
+            rows.append(("Add", _shape(_plain_rows(layer.branch, values, rows)), 0))
         values = layer(values)
         if type(layer) in LAYER_TYPES:
             rows.append((LAYER_TYPES[type(layer)], _shape(values), sum(count_parameters(layer))))

@@ -48,6 +48,19 @@ class Division:
 
 
 @dataclass(frozen=True)
+class SearchFacts:
+    """A search for better settings of a recipe: its trials, the best trial's settings as text, and pictures; that of
+    what mattered is None where there were too few trials to tell."""
+
+    name: str
+    trials: pd.DataFrame
+    best: dict[str, str]
+    trials_png: bytes
+    importances: dict[str, float]
+    importances_png: bytes | None
+
+
+@dataclass(frozen=True)
 class ReportFacts:
     """One project.
 
@@ -74,6 +87,7 @@ class ReportFacts:
     in_use: pd.DataFrame
     leaderboard: pd.DataFrame
     models: tuple[ModelFacts, ...]
+    searches: tuple[SearchFacts, ...]
     predictions: pd.DataFrame
     read_thumbnail: Callable[[str, str], bytes]
     costs: tuple[StageCost, ...]

@@ -63,11 +63,11 @@ def history_figure(history: pd.DataFrame) -> Figure:
 
     `history`: epoch, loss, accuracy, val_loss, val_accuracy and model_id, a row an epoch; it may be empty.
     """
-    figure, (above, below) = _panels(2, height=6.2)
+    figure, (above, below) = panels_of(2, height=6.2)
     for axes, name in ((above, "accuracy"), (below, "loss")):
         axes.plot(history["epoch"], history[name], "o-", color=BLUE, ms=3, lw=1.6, label="training")
         axes.plot(history["epoch"], history[f"val_{name}"], "s-", color=ORANGE, ms=3, lw=1.6, label="validation")
-        _title(axes, name.capitalize(), "epoch")
+        titled(axes, name.capitalize(), "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         if history.empty:
             axes.text(0.5, 0.5, "never trained: no epochs", transform=axes.transAxes, ha="center", color=GREY)
@@ -93,13 +93,13 @@ def confusion_figure(counts: pd.DataFrame) -> Figure:
     sums = counts.sum(axis=1).to_numpy()[:, None]
     values = counts.to_numpy(dtype=float)
     shares = 100 * values / np.maximum(sums, 1)
-    figure, panels = _panels(2, height=9.6)
+    figure, panels = panels_of(2, height=9.6)
     titles = ("Images", "Share of the true class, %")
     for axes, numbers, title in zip(panels, (values, shares), titles, strict=True):
         # The square root makes rare mistakes visible beside a full diagonal.
         norm = PowerNorm(0.5, 0, max(float(numbers.max()), 1))
         picture = axes.imshow(numbers, cmap="Blues", norm=norm, interpolation="nearest")
-        _title(axes, title, "predicted", "true")
+        titled(axes, title, "predicted", "true")
         _name_axis(axes.xaxis, counts.columns, rotation=90)
         _name_axis(axes.yaxis, counts.index)
         axes.grid(visible=False)
@@ -119,7 +119,7 @@ def class_counts_figure(counts: pd.DataFrame) -> Figure:
     """
     ordered = counts.loc[counts.sum(axis=1).sort_values(kind="stable").index]
     totals = ordered.sum(axis=1).to_numpy()
-    figure, (axes,) = _panels(1, height=1.3 + min(max(0.28 * len(ordered), 1.2), 8))
+    figure, (axes,) = panels_of(1, height=1.3 + min(max(0.28 * len(ordered), 1.2), 8))
     places, left = np.arange(len(ordered)), np.zeros(len(ordered))
     for part in PARTS:
         widths = ordered[part].to_numpy(dtype=float)
@@ -146,17 +146,17 @@ def sizes_figure(images: pd.DataFrame) -> Figure:
     sides = images[["width", "height"]].to_numpy()
     low, high = float(sides.min()) / 1.1, float(sides.max()) * 1.1
     bins = np.geomspace(low, high, 40).tolist()
-    figure, (above, below) = _panels(2, height=7.4)
+    figure, (above, below) = panels_of(2, height=7.4)
     for name, colour in (("width", BLUE), ("height", ORANGE)):
         above.hist(images[name], bins=bins, histtype="stepfilled", color=colour, alpha=0.3)
         above.hist(images[name], bins=bins, histtype="step", color=colour, lw=1.4, label=name)
-    _title(above, "How often each side occurs", "pixels", "images")
+    titled(above, "How often each side occurs", "pixels", "images")
     above.legend(**_LEGEND_RIGHT)
     pairs = images.groupby(["width", "height"]).size().reset_index(name="count")
     areas = 8 + 150 * pairs["count"] / pairs["count"].max()
     below.plot([low, high], [low, high], ":", color=GREY, lw=1, label="square")
     below.scatter(pairs["width"], pairs["height"], s=areas, color=BLUE, alpha=0.4, lw=0)
-    _title(below, "Width and height (a larger dot: more images)", "width, pixels", "height, pixels")
+    titled(below, "Width and height (a larger dot: more images)", "width, pixels", "height, pixels")
     below.legend(loc="upper left", frameon=False, fontsize=9)
     for axis in (above.xaxis, below.xaxis, below.yaxis):
         _log_scale(axis, low, high)
@@ -169,7 +169,7 @@ def tradeoff_figure(leaderboard: pd.DataFrame) -> Figure:
 
     Validation accuracy is the full mark; test accuracy with its 95 % interval is the faint one.
     """
-    figure, panels = _panels(2, height=2 * (1.0 + max(2.4, 0.15 * len(leaderboard))))
+    figure, panels = panels_of(2, height=2 * (1.0 + max(2.4, 0.15 * len(leaderboard))))
     columns = (("size_mb", "Size", "MiB"), ("train_seconds", "Training time", "seconds"))
     validation, test = leaderboard["acc_val"], leaderboard["accuracy"]
     errors = [test - leaderboard["accuracy_low"], leaderboard["accuracy_high"] - test]
@@ -178,7 +178,7 @@ def tradeoff_figure(leaderboard: pd.DataFrame) -> Figure:
         costs = leaderboard[column].fillna(0)
         axes.errorbar(costs, test, errors, label="test, with its 95 % interval", **faint)
         axes.plot(costs, validation, "o", ms=6.5, color=BLUE, label="validation")
-        _title(axes, title, unit, "accuracy")
+        titled(axes, title, unit, "accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _log_scale(axes.xaxis, float(costs.min()) / 1.5, max(float(costs.max()), 1) * 1.5)
         axes.margins(y=0.08)
@@ -223,7 +223,7 @@ class _Figure(Figure):
         return png_bytes(self)
 
 
-def _panels(rows: int, height: float) -> tuple[Figure, list[Axes]]:
+def panels_of(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     """An empty figure and its panels, from top to bottom, with light grids and no frames."""
     figure = _Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06, hspace=0.04)  # type: ignore[union-attr, call-arg]
@@ -237,7 +237,8 @@ def _panels(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def _title(axes: Axes, title: str, x: str, y: str = "") -> None:
+def titled(axes: Axes, title: str, x: str, y: str = "") -> None:
+    """Write a panel's title and its axes' names."""
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(x, color=GREY, fontsize=9)
     axes.set_ylabel(y, color=GREY, fontsize=9)

@@ -12,12 +12,12 @@ from linnaeus.data.decode import thumbnail_jpeg
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.decisions import read_decisions
-from linnaeus.files import file_hash
+from linnaeus.files import file_hash, read_json
 from linnaeus.project import Project, now
 from linnaeus.recipe import Recipe
-from linnaeus.recipe_sections import ScratchRecipe
+from linnaeus.recipe_sections import FITTED_HEADS, ScratchRecipe
 from linnaeus.reporting.commands import commands, map_name
-from linnaeus.reporting.facts import Division, ModelFacts, ReportFacts
+from linnaeus.reporting.facts import Division, ModelFacts, ReportFacts, SearchFacts
 from linnaeus.runs import Run
 from linnaeus.settings import CleanRecipe, SplitRecipe
 
@@ -47,6 +47,9 @@ def gather_facts(project: Project, leaderboard: pd.DataFrame) -> ReportFacts:
         in_use=_in_use(read_catalogue(project.clean_catalogue), splits),
         leaderboard=leaderboard,
         models=tuple(_model(run, row) for run, row in zip(runs, rows, strict=True)),
+        searches=tuple(
+            _search(folder) for folder in sorted(project.tuning.glob("*/")) if (folder / "best.yaml").is_file()
+        ),
         predictions=predictions.assign(predicted=predictions["predicted_category"]),
         read_thumbnail=lambda kind, relpath: thumbnail_jpeg(folders[kind] / relpath, THUMBNAIL_SIDE),
         costs=project.costs(),
@@ -94,16 +97,40 @@ def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
     )
 
 
+def _search(folder: Path) -> SearchFacts:
+    trials = pd.read_csv(folder / "trials.csv")
+    best = trials[trials["state"].eq("complete")].sort_values("val_loss").iloc[0]
+    settings = best.drop(["trial", "state", "val_loss", "seconds"]).dropna()
+    importances = folder / "importances.png"
+    return SearchFacts(
+        name=folder.name,
+        trials=trials,
+        best={str(name): value if isinstance(value, str) else f"{value:.4g}" for name, value in settings.items()},
+        trials_png=(folder / "trials.png").read_bytes(),
+        importances=read_json(folder / "importances.json"),
+        importances_png=importances.read_bytes() if importances.is_file() else None,
+    )
+
+
 def describe(recipe: Recipe) -> str:
     """One sentence that says what a recipe's model is and how it is trained."""
     model, training = recipe.model, recipe.training
     dense = ", ".join(str(width) for width in model.dense_widths) or "none"
     if isinstance(model, ScratchRecipe):
         body = f"A CNN from scratch: convolutions {'-'.join(map(str, model.conv_widths))}, dense layers {dense}"
-    elif model.unfrozen_last_layers:
-        body = f"The last {model.unfrozen_last_layers} layers of {model.backbone} fine-tuned with dense layers {dense}"
+    elif model.is_frozen:
+        under = {"dense": f"dense layers {dense}", "probe": "a logistic regression", "knn": "nearest neighbours"}
+        names = " and ".join((model.backbone, *model.more_backbones))
+        body = f"{names}, pretrained and frozen, under {under[model.head]}"
+        if model.head in FITTED_HEADS:
+            return f"{body}, fitted at once, its setting chosen on validation."
     else:
-        body = f"{model.backbone}, pretrained and frozen, under dense layers {dense}"
+        layers = (
+            f"{model.unfrozen_last_layers} layers"
+            if model.unfrozen_last_layers
+            else f"{model.unfrozen_last_blocks} blocks"
+        )
+        body = f"The last {layers} of {model.backbone} fine-tuned with dense layers {dense}"
     going_on = f", going on from {recipe.starts_from}" if recipe.starts_from else ""
     balance = "as they are" if recipe.data.balance == "none" else f"balanced ({recipe.data.balance})"
     augment = "augmented" if recipe.data.augment else "not augmented"

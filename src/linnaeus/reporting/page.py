@@ -7,7 +7,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from linnaeus.reporting import words
 from linnaeus.reporting.division import how_divided
-from linnaeus.reporting.facts import ModelFacts, ReportFacts
+from linnaeus.reporting.facts import ModelFacts, ReportFacts, SearchFacts
 from linnaeus.reporting.figures import (
     class_counts_figure,
     png_bytes,
@@ -50,6 +50,7 @@ def build_page(facts: ReportFacts) -> str:
         division=how_divided(facts),
         mistakes=_mistakes(facts),
         figures=_figures(facts),
+        search_figures=[_search_figures(search) for search in facts.searches],
         model_figures=[_model_figures(model) for model in facts.models],
     )
 
@@ -90,6 +91,16 @@ def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
             f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each class.",
         ),
     )
+
+
+def _search_figures(search: SearchFacts) -> list[Picture]:
+    """The trials, and what mattered where that can be told."""
+    trials = f"The validation loss of {words.counted(len(search.trials), 'trial')} and the best so far."
+    pictures = [embedded(search.trials_png, trials)]
+    if search.importances_png is not None:
+        first = next(iter(search.importances)).replace("_", " ")
+        pictures.append(embedded(search.importances_png, f"How much each setting moved the loss; {first} did most."))
+    return pictures
 
 
 def _formats(facts: ReportFacts) -> pd.DataFrame:

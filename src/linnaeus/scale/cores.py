@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 from linnaeus.progress import Advance
@@ -39,6 +40,22 @@ def map_images(
                 yield _next(waiting, advance)
         finally:  # a reader that stops early, by Ctrl-C for one, waits only for what has begun
             pool.shutdown(cancel_futures=True)
+
+
+def map_at_once(function: Callable[[Item], Outcome], items: Sequence[Item]) -> list[Outcome]:
+    """The outcomes of `function` for a few items, on threads that stay for the next call.
+
+    Not to be called from within such a function, which would wait for its own thread.
+    """
+    if core_count() == 1 or len(items) < 2:
+        return [function(item) for item in items]
+    return [*_threads(os.getpid(), core_count()).map(function, items)]
+
+
+@cache
+def _threads(process: int, workers: int) -> ThreadPoolExecutor:
+    """The threads of one process; one that is forked has none of its parent's."""
+    return ThreadPoolExecutor(workers, "batch")
 
 
 def _next(waiting: deque[Future[Outcome]], advance: Advance | None) -> Outcome:

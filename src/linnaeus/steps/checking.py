@@ -117,5 +117,5 @@ def _features(project: Project, cleaned: pd.DataFrame, recipe: CheckRecipe, prog
     classifier = build_classifier(model, sorted(cleaned["category"].unique()), last_clean_recipe(project))
     images = ImageDataset(cleaned, project.clean_folder, shuffle=False, preprocess=classifier.facts.preprocessing)
     hashes = [*cleaned["sha256"]]
-    activations = cached_activations(classifier.body, images, hashes, project.features, progress)
+    activations = cached_activations(classifier.body, images, hashes, project.features, progress=progress)
     return activations[np.arange(len(images))]

@@ -1,27 +1,62 @@
 """Training one model: from the splits to a run folder."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from time import perf_counter
+
+import pandas as pd
 
 from linnaeus.data.catalogue import read_catalogue
 from linnaeus.errors import ProjectError
-from linnaeus.files import file_hash, whole_folder
+from linnaeus.files import file_hash, whole_folder, write_with
 from linnaeus.networks.classifier import (
+    Classifier,
     build_classifier,
     continue_from,
     load_classifier,
     save_classifier,
     saved_megabytes,
 )
-from linnaeus.progress import Progress
-from linnaeus.project import Project
+from linnaeus.progress import Progress, silent
+from linnaeus.project import Project, now
+from linnaeus.provenance import provenance
 from linnaeus.recipe import Recipe
 from linnaeus.reporting.figures import history_figure, save_figure
 from linnaeus.runs import Run
+from linnaeus.scale.device import best_device, training_precision
 from linnaeus.settings import CleanRecipe
 from linnaeus.steps.splitting import load_splits
+from linnaeus.training.checkpoint import Checkpoints
+from linnaeus.training.fit import Watch
+from linnaeus.training.loggers import reporting_to
 from linnaeus.training.record import continued_history, training_facts
 from linnaeus.training.train import TrainingImages, train_classifier
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a training runs, which never changes its result.
+
+    resume: go on from the checkpoint of one that was cut short, if there is one. checkpoint_seconds: at most so much
+    work is lost with a kill. loggers: "tensorboard", "mlflow", "wandb", beside the history that is always kept.
+    """
+
+    resume: bool = False
+    checkpoint_seconds: float = 30.0
+    loggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training's manner, the key of all that it is made from, and how it shows how far it is."""
+
+    manner: Manner
+    key: str
+    progress: Progress = silent
 
 
 def weights_hash(weights: str) -> str | None:
@@ -29,18 +64,16 @@ def weights_hash(weights: str) -> str | None:
     return file_hash(Path(weights)) if Path(weights).is_file() else None
 
 
-def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, progress: Progress) -> None:
-    """Train a model by its recipe, from where an earlier run ended if there is one, and write its run folder."""
+def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training: Training) -> None:
+    """Train a model by its recipe, from where an earlier run ended if there is one, and write its run folder.
+
+    While it runs, its history and its checkpoint lie in the project's `checkpoints`.
+    """
     images = training_images(project)
-    clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
-    seed = recipe.training.seed
     started = perf_counter()
-    classifier = build_classifier(
-        recipe.model, images.splits.classes, clean_recipe, pretrained=earlier is None, seed=seed
-    )
-    if earlier is not None:
-        continue_from(classifier, load_classifier(earlier.folder), earlier.model_id)
-    fitted = train_classifier(classifier, recipe, images, progress)
+    classifier = _untrained(project, recipe, images, earlier)
+    with _watch(project, recipe, training) as watch:
+        fitted = train_classifier(classifier, recipe, images, watch)
     seconds = perf_counter() - started
     with whole_folder(project.runs / recipe.name) as folder:
         save_classifier(classifier, folder)
@@ -48,7 +81,53 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, progress
         facts = training_facts(classifier, fitted, seconds, saved_megabytes(folder))
         made = Run(folder)
         made.save_training(recipe, history, facts)
+        made.save_provenance(_origin(project, recipe))
         save_figure(history_figure(history), made.history_picture)
+    rmtree(project.checkpoints / recipe.name, ignore_errors=True)
+
+
+def _untrained(project: Project, recipe: Recipe, images: TrainingImages, earlier: Run | None) -> Classifier:
+    clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
+    classifier = build_classifier(
+        recipe.model,
+        images.splits.classes,
+        clean_recipe,
+        pretrained=earlier is None,
+        seed=recipe.training.seed,
+    )
+    if earlier is not None:
+        continue_from(classifier, load_classifier(earlier.folder), earlier.model_id)
+    return classifier
+
+
+@contextmanager
+def _watch(project: Project, recipe: Recipe, training: Training) -> Iterator[Watch]:
+    """A bar, checkpoints, the history so far as a table, and the loggers."""
+    manner, folder = training.manner, project.checkpoints / recipe.name
+    checkpoints = Checkpoints(folder, training.key, manner.checkpoint_seconds, manner.resume)
+    logs = project.root / "logs"
+    with reporting_to(manner.loggers, logs, recipe.name, recipe.model_dump(mode="json")) as report:
+
+        def on_epoch(rows: Sequence[dict[str, float]]) -> None:
+            write_with(folder / "history.csv", partial(pd.DataFrame(rows).to_csv, index=False))
+            report(rows[-1])
+
+        yield Watch(training.progress, on_epoch, checkpoints)
+
+
+def _origin(project: Project, recipe: Recipe) -> dict[str, object]:
+    """What the run was made from, and with."""
+    device = best_device()
+    return {
+        "time": now(),
+        "seed": recipe.training.seed,
+        "recipe": recipe.name,
+        "images_sha256": file_hash(project.clean_catalogue),
+        "splits_sha256": file_hash(project.splits),
+        "device": device.type,
+        "precision": training_precision(recipe.training.precision, device),
+        **provenance(),
+    }
 
 
 def training_images(project: Project) -> TrainingImages:
@@ -61,4 +140,4 @@ def training_images(project: Project) -> TrainingImages:
             f"the splits name {len(unknown)} images that are not in {project.clean_folder}, such as "
             f"{min(unknown)}; paths must be relative to that folder, or run: linnaeus split {project.root}"
         )
-    return TrainingImages(splits, project.clean_folder, cleaned["sha256"], project.features)
+    return TrainingImages(splits, project.clean_folder, cleaned["sha256"], project.features, project.pixels)

@@ -1,74 +1,52 @@
 """What a frozen trunk makes of each image, computed once an image and kept on disk."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import count, takewhile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 from torch import nn
 
-from linnaeus.data.dataset import ImageDataset
+from linnaeus.data.dataset import ImageDataset, Rows
+from linnaeus.data.store import ContentStore
 from linnaeus.evaluation.inference import run_module
-from linnaeus.files import fingerprint, read_json, whole, write_json
+from linnaeus.files import fingerprint
 from linnaeus.progress import Progress, silent
 from linnaeus.records import Preprocessing
 
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class Activations:
-    """A trunk's output for images, read from memory-mapped files row by row.
-
-    parts: float32 arrays (rows, ...). part, row: where each image's output stands, in the images' order.
-    """
-
-    parts: tuple[np.ndarray, ...]
-    part: NDArray[np.int64]
-    row: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def __getitem__(self, places: NDArray[np.int64]) -> np.ndarray:
-        """The output for the images at `places`, (places, ...) float32, in memory."""
-        found = np.empty((len(places), *self.parts[0].shape[1:]), np.float32)
-        for number in np.unique(self.part[places]):
-            is_here = self.part[places] == number
-            found[is_here] = self.parts[number][self.row[places][is_here]]
-        return found
+LARGEST_IN_MEMORY_BYTES = 256 << 20  # reading one row at a time costs a small head more than its training
 
 
 def cached_activations(
-    trunk: nn.Module, images: ImageDataset, hashes: Sequence[str], folder: Path, progress: Progress = silent
-) -> Activations:
+    trunk: nn.Module,
+    images: ImageDataset,
+    hashes: Sequence[str],
+    folder: Path,
+    *,
+    view: int = 0,
+    progress: Progress = silent,
+) -> Rows:
     """The trunk's output for every image; only what no run before has computed is computed.
 
-    images: not shuffled, not augmented. hashes: SHA-256 of each image file's content, in the same order.
-    A sub-folder of `folder`, keyed by the trunk's weights and structure and the preprocessing, has a pair of files for
-    each time that images were new: their outputs, and their hashes, which are written last.
+    images: not shuffled; where it augments, `view` chooses one of the views that it draws of an image.
+    hashes: SHA-256 of each image file's content, in the same order.
+    It is kept in a sub-folder of `folder`, keyed by the trunk's weights and structure, the preprocessing and the view.
     """
     assert images.preprocess is not None
-    store = folder / _key(trunk, images.preprocess)
-    known = _known(store)
-    first_place = {content: place for place, content in reversed([*enumerate(hashes)])}
-    new = [place for content, place in sorted(first_place.items(), key=lambda item: item[1]) if content not in known]
+    seen = [] if images.augment is None else [images.augment.model_dump(mode="json"), images.seed, view]
+    store = ContentStore(folder / _key(trunk, images.preprocess, seen))
+    new = store.new(hashes)
     if new:
-        number = len(_lists(store))
-        with whole(store / f"{number}.npy") as partial, progress("Computing features", len(new)) as advance:
-            batches = (inputs for inputs, _ in images.subset(new).loader(BATCH))
-            _write(partial, len(new), run_module(trunk, batches, advance))
-        write_json(store / f"{number}.json", [hashes[place] for place in new])
-        trunk.cpu()
-        known = _known(store)
-    parts = tuple(np.load(path.with_suffix(".npy"), mmap_mode="r") for path in _lists(store))
-    where = np.array([known[content] for content in hashes], dtype=np.int64).reshape(-1, 2)
-    return Activations(parts, where[:, 0], where[:, 1])
+        named = f"Computing features, view {view + 1}" if seen else "Computing features"
+        with progress(named, len(new)) as advance:
+            loader = images.identified_by(hashes).subset(new).loader(BATCH)
+            loader.sampler.set_epoch(view)  # type: ignore[attr-defined]
+            batches = (inputs for inputs, _ in loader)
+            store.add([hashes[place] for place in new], run_module(trunk, batches, advance, images=len(new)))
+    rows = store.rows(hashes)
+    return rows[np.arange(len(rows))] if rows.nbytes <= LARGEST_IN_MEMORY_BYTES else rows
 
 
 def activation_bytes(trunk: nn.Module, preprocessing: Preprocessing) -> int:
@@ -78,34 +56,11 @@ def activation_bytes(trunk: nn.Module, preprocessing: Preprocessing) -> int:
     return int(output.numel()) * 4
 
 
-def _lists(store: Path) -> list[Path]:
-    """The lists of hashes, one for each time that images were new; they are numbered from 0."""
-    paths = (store / f"{number}.json" for number in count())
-    return [*takewhile(Path.is_file, paths)]
-
-
-def _known(store: Path) -> dict[str, tuple[int, int]]:
-    """Part and row of every image whose output is kept, by its hash."""
-    lists = [read_json(path) for path in _lists(store)]
-    return {content: (part, row) for part, contents in enumerate(lists) for row, content in enumerate(contents)}
-
-
-def _write(path: Path, rows: int, outputs: Iterator[np.ndarray]) -> None:
-    first = next(outputs)
-    table = open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, *first.shape[1:]))
-    table[: len(first)] = first
-    start = len(first)
-    for output in outputs:
-        table[start : start + len(output)] = output
-        start += len(output)
-    table.flush()
-
-
-def _key(trunk: nn.Module, preprocessing: Preprocessing) -> str:
+def _key(trunk: nn.Module, preprocessing: Preprocessing, seen: list[object]) -> str:
     digest = hashlib.sha256()
     for name, value in trunk.state_dict().items():
         digest.update(name.encode())
         digest.update(value.cpu().contiguous().numpy().tobytes())
     structure = getattr(trunk, "code", str(trunk))
     settings = [preprocessing.size, preprocessing.mean, preprocessing.std]
-    return fingerprint([digest.hexdigest(), structure, settings])[:32]
+    return fingerprint([digest.hexdigest(), structure, settings, *seen])[:32]

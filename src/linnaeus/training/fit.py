@@ -2,14 +2,14 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-import lightning.pytorch as pl
+import lightning.fabric as lf
 import numpy as np
 import pandas as pd
 import torch
@@ -22,111 +22,276 @@ from linnaeus.errors import TrainingError
 from linnaeus.progress import Advance, Progress, silent
 from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.scale.device import best_device, training_precision
-from linnaeus.training.module import TrainingModule
+from linnaeus.training.checkpoint import Checkpoints, Standing
+from linnaeus.training.interruption import interruptible
+from linnaeus.training.optimization import ParameterPlan, averaging, build_optimizer, rate_at, set_rate
+from linnaeus.training.step import Measured, Step
 
 HISTORY_COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
+COMPILE_PAYS_STEPS = 2000  # on CUDA: compiling takes about a minute
+
+Loaders = tuple[DataLoader[Batch], DataLoader[Batch]]
+EpochReport = Callable[[Sequence[dict[str, float]]], None]
 
 
 @dataclass(frozen=True)
 class Fitted:
     """How training went. `history`: epoch (from 1), loss, accuracy, val_loss, val_accuracy, learning_rate and
-    seconds, a row an epoch; `best_epoch` is the one whose weights the network now has, 0 for the untrained ones."""
+    seconds, a row an epoch; `best_epoch` is the one whose weights the network now has, 0 for the untrained ones;
+    `notes`: what happened on the way that a user should know."""
 
     history: pd.DataFrame
     best_epoch: int
+    notes: tuple[str, ...] = ()
 
 
-class _History(pl.Callback):
-    """Notes each epoch, keeps the best weights, and stops after `patience` epochs without a lower val_loss."""
+@dataclass(frozen=True)
+class Watch:
+    """Who is told what while training runs: a bar, a step at a time; a function, after each epoch, the rows of the
+    history so far; and the checkpoints, None for none."""
 
-    def __init__(self, network: nn.Module, recipe: TrainingRecipe, advance: Advance) -> None:
-        self.network = network
-        self.recipe = recipe
-        self.advance = advance
-        self.rows: list[dict[str, float]] = []
-        self.best_epoch = 0
-        self.best_loss = float("inf")
-        self.best_weights: dict[str, torch.Tensor] = {}
-        self.started = perf_counter()
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        """Advance the bar by one step."""
-        self.advance(1)
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        """Note the epoch, which validation has ended."""
-        now = perf_counter()
-        epoch = trainer.current_epoch + 1
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        fixed = {"epoch": epoch, "learning_rate": self.recipe.learning_rate, "seconds": now - self.started}
-        self.started = now
-        self.rows.append(figures | fixed)
-        if figures["val_loss"] < self.best_loss:
-            self.best_epoch, self.best_loss = epoch, figures["val_loss"]
-            self.best_weights = deepcopy(self.network.state_dict())
-        patience = self.recipe.patience
-        if patience is not None and epoch - self.best_epoch >= patience:
-            trainer.should_stop = True
+    progress: Progress = silent
+    on_epoch: EpochReport = field(default=lambda rows: None)
+    checkpoints: Checkpoints | None = None
 
 
 def fit(
     network: nn.Module,
-    loaders: tuple[DataLoader[Batch], DataLoader[Batch]],
+    loaders: Loaders,
     recipe: TrainingRecipe,
     *,
     class_weights: NDArray[np.float32] | None = None,
-    progress: Progress = silent,
+    plan: ParameterPlan = ParameterPlan(),  # noqa: B008  # frozen
+    watch: Watch = Watch(),  # frozen
 ) -> Fitted:
     """Train `network` in place on the (training, validation) loaders and leave it with its best epoch's weights.
 
-    Reproducible by `recipe.seed` on one machine's CPU. Raises TrainingError where the loss is no longer finite, or
-    where no parameter is left to train.
+    Reproducible by `recipe.seed` on one machine's CPU, also where it goes on from a checkpoint. Ctrl-C ends it after
+    the step. Raises TrainingError where the loss or a gradient is no longer finite, where memory does not suffice for
+    one image, or where no parameter is left to train; the last checkpoint is kept.
     """
-    train, val = loaders
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise TrainingError("every parameter is frozen, so there is nothing to train")
     weights = None if class_weights is None else torch.from_numpy(class_weights)
-    total = max(recipe.epochs, 1) * len(train)
-    with progress(f"Training, {recipe.epochs} epochs at most", total) as advance:
-        history = _History(network, recipe, advance)
-        if recipe.epochs:
-            with torch.random.fork_rng(), _quiet_lightning():
-                torch.manual_seed(recipe.seed)
-                _trainer(recipe, history).fit(TrainingModule(network, recipe, weights), train, val)
-    if history.best_weights:
-        network.load_state_dict(history.best_weights)
-    network.cpu().eval()
-    rows = pd.DataFrame(history.rows, columns=HISTORY_COLUMNS)
-    return Fitted(rows, history.best_epoch)
+    with torch.random.fork_rng(), _quiet_lightning(), interruptible() as is_asked_to_stop:
+        fitting = _Fitting(network, loaders, recipe, plan, watch)
+        fitting.train(weights, is_asked_to_stop)
+    rows = pd.DataFrame(fitting.standing.rows, columns=HISTORY_COLUMNS)
+    return Fitted(rows.astype({"epoch": int}), fitting.standing.best_epoch, tuple(fitting.standing.notes))
 
 
-def _trainer(recipe: TrainingRecipe, history: _History) -> Any:
+class _Fitting:
+    """One training: the network and what moves it, and where it stands."""
+
+    def __init__(
+        self, network: nn.Module, loaders: Loaders, recipe: TrainingRecipe, plan: ParameterPlan, watch: Watch
+    ) -> None:
+        self.network = network
+        self.train_loader, self.val_loader = loaders
+        self.recipe = recipe
+        self.plan = plan
+        self.watch = watch
+        self.standing = Standing()
+        self.best: dict[str, torch.Tensor] = {}
+        self.trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.recipe.epochs * len(self.train_loader)
+
+    def train(self, class_weights: torch.Tensor | None, is_asked_to_stop: Callable[[], bool]) -> None:
+        """Every epoch until the last, or until validation has not improved for too long."""
+        self.fabric = _fabric(self.recipe)
+        optimizer = build_optimizer(self.network.to(self.fabric.device), self.recipe, self.plan)
+        self.average = averaging(self.network, self.recipe.average) if self.recipe.average else None
+        compiled: Any = torch.compile(self.network) if self._compiles() else self.network
+        model, self.optimizer = self.fabric.setup(compiled, optimizer)
+        self.step = Step(self.fabric, model, self.recipe, class_weights)
+        self.is_asked_to_stop = is_asked_to_stop
+        self._go_on_from_checkpoint()
+        with self.watch.progress(f"Training, {self.recipe.epochs} epochs at most", max(self.steps, 1)) as advance:
+            advance(self.standing.epoch * len(self.train_loader) + self.standing.step)
+            while not self._is_finished():
+                self._train_epoch(advance)
+                self._end_epoch()
+        if self.best:
+            self.network.load_state_dict(self.best)
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in self.trainable)
+        self.network.cpu().eval()
+
+    def _compiles(self) -> bool:
+        pays = self.fabric.device.type == "cuda" and self.steps >= COMPILE_PAYS_STEPS
+        return pays if self.recipe.compile is None else self.recipe.compile
+
+    def _is_finished(self) -> bool:
+        epoch, patience = self.standing.epoch, self.recipe.patience
+        is_stuck = patience is not None and epoch - self.standing.best_epoch >= patience
+        return epoch >= self.recipe.epochs or is_stuck
+
+    def _train_epoch(self, advance: Advance) -> None:
+        standing = self.standing
+        self._unfreeze(standing.epoch)
+        self.network.train()
+        loader = self.train_loader
+        loader.sampler.set_epoch(standing.epoch, standing.step * (loader.batch_size or 1))  # type: ignore[attr-defined]
+        started = perf_counter() - standing.seconds
+        for inputs, labels in loader:
+            self._train_step(inputs, labels)
+            standing.seconds = perf_counter() - started
+            advance(1)
+            self._keep()
+        self._validate()
+        standing.rows[-1]["seconds"] = perf_counter() - started
+
+    def _train_step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        standing, device = self.standing, self.fabric.device
+        set_rate(self.optimizer, self._rate(standing.step))
+        inputs, labels = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        measured = self.step.backward(inputs, labels, self._number(standing.step), standing)
+        self._check_finite(measured)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        standing.step += 1
+        standing.loss += measured.loss
+        standing.correct += measured.correct
+        standing.seen += measured.images
+
+    def _number(self, step: int) -> int:
+        """How many steps come before a step of the epoch that has begun."""
+        return self.standing.epoch * len(self.train_loader) + step
+
+    def _rate(self, step: int) -> float:
+        return rate_at(self.recipe, self._number(step), self.steps)
+
+    def _check_finite(self, measured: Measured) -> None:
+        """Stop before the weights are spoilt. With 16-bit floats gradients may overflow, and are then skipped."""
+        where, rate = f"step {self.standing.step + 1}", self._rate(self.standing.step)
+        if not np.isfinite(measured.loss):
+            raise self._diverged(f"the loss became {measured.loss}", where, rate)
+        if training_precision(self.recipe.precision, self.fabric.device) != "16-mixed":
+            gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
+            if not _are_finite(gradients):
+                raise self._diverged("a gradient became infinite or not a number", where, rate)
+
+    def _diverged(self, what: str, where: str, rate: float) -> TrainingError:
+        checkpoints = self.watch.checkpoints
+        is_kept = checkpoints is not None and checkpoints.path.is_file()
+        kept = f" (the last good weights are in {checkpoints.path})" if checkpoints and is_kept else ""
+        return TrainingError(
+            f"{what} in epoch {self.standing.epoch + 1}, {where}, at rate {rate:g}; try a tenth of it: "
+            f"--set training.learning_rate={self.recipe.learning_rate / 10:g}{kept}"
+        )
+
+    @torch.inference_mode()
+    def _validate(self) -> None:
+        """Note the epoch that ends, and keep its weights where validation has never been better."""
+        standing, judged = self.standing, self.network if self.average is None else self.average.module
+        judged.eval()
+        loss = correct = weight = 0.0
+        with self.fabric.autocast():
+            for inputs, labels in self.val_loader:
+                labels = labels.to(self.fabric.device)  # noqa: PLW2901
+                measured = self.step.measure(judged, inputs.to(self.fabric.device), labels)
+                loss, correct = loss + measured.loss, correct + measured.correct
+                weight += self.step.weight(labels)
+        images = len(self.val_loader.dataset)  # type: ignore[arg-type]
+        rate = self._rate(standing.step - 1)
+        if not np.isfinite(loss):
+            raise self._diverged(f"the validation loss became {loss}", f"after step {standing.step}", rate)
+        row = {
+            "epoch": standing.epoch + 1,
+            "loss": standing.loss / max(standing.seen, 1),
+            "accuracy": standing.correct / max(standing.seen, 1),
+            "val_loss": loss / weight,
+            "val_accuracy": correct / images,
+            "learning_rate": rate,
+        }
+        standing.rows.append(row)
+        if row["val_loss"] < standing.best_loss:
+            standing.best_epoch, standing.best_loss = standing.epoch + 1, row["val_loss"]
+            self.best = deepcopy(judged.state_dict())
+
+    def _end_epoch(self) -> None:
+        standing = self.standing
+        standing.epoch += 1
+        standing.begin_epoch()
+        self.watch.on_epoch(standing.rows)
+        self._keep()
+
+    def _unfreeze(self, epoch: int) -> None:
+        parameters = dict(self.network.named_parameters())
+        for name in self.trainable:
+            parameters[name].requires_grad_(self.plan.first_epochs.get(name, 0) <= epoch)
+
+    def _keep(self) -> None:
+        """Save where the training stands where that is due; save and stop where Ctrl-C asks for it."""
+        checkpoints = self.watch.checkpoints
+        if self.is_asked_to_stop():
+            self._stop(checkpoints)
+        if checkpoints is not None and checkpoints.is_due():
+            self._save(checkpoints)
+
+    def _stop(self, checkpoints: Checkpoints | None) -> None:
+        epoch, step, steps = self.standing.epoch, self.standing.step, len(self.train_loader)
+        where = f"in epoch {epoch + 1}, after step {step} of {steps}" if step else f"after epoch {epoch}"
+        if checkpoints is None:
+            raise KeyboardInterrupt(f"Stopped {where}.")
+        self._save(checkpoints)
+        raise KeyboardInterrupt(
+            f"Stopped {where}. That is kept: `linnaeus train` goes on from there with --resume, and `linnaeus run` "
+            "when it is run again."
+        )
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        if not _are_finite(value for value in self.network.state_dict().values() if value.is_floating_point()):
+            step = self.standing.step
+            raise self._diverged("a weight became infinite or not a number", f"after step {step}", self._rate(step - 1))
+        tensors = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
+        checkpoints.save(self.standing, tensors)
+
+    def _go_on_from_checkpoint(self) -> None:
+        found = self.watch.checkpoints.load() if self.watch.checkpoints is not None else None
+        if found is None:
+            return
+        self.standing, tensors = found
+        self.network.load_state_dict(tensors["network"])
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        self.best = tensors["best"]
+        if self.average is not None:
+            self.average.load_state_dict(tensors["average"])
+
+
+def _are_finite(tensors: Iterable[torch.Tensor]) -> bool:
+    with torch.no_grad():
+        return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors)))
+
+
+def _fabric(recipe: TrainingRecipe) -> Any:
     device = best_device()
-    return pl.Trainer(
+    fabric = lf.Fabric(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=1,
         precision=training_precision(recipe.precision, device),
-        max_epochs=recipe.epochs,
-        callbacks=[history],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
     )
+    fabric.launch()
+    return fabric
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's remarks on hardware and workers; and Ctrl-C stays Ctrl-C, which Lightning makes an exit."""
-    logger = logging.getLogger("lightning.pytorch")
+    """Without Lightning's remarks on hardware and workers."""
+    logger = logging.getLogger("lightning.fabric")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
-    except SystemExit:
-        raise KeyboardInterrupt from None
     finally:
         logger.setLevel(level)

@@ -28,4 +28,5 @@ def training_facts(classifier: Classifier, fitted: Fitted, seconds: float, size_
         parameters=trainable + frozen,
         trainable_parameters=trainable,
         size_mb=size_mb,
+        notes=fitted.notes,
     )

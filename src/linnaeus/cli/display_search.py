@@ -1,0 +1,47 @@
+"""What searches found, as tables on the screen or as JSON."""
+
+from typing import Any
+
+from rich.table import Table
+
+from linnaeus.cli.display import Part, plain, table_of, tables
+from linnaeus.outcomes import Tuning
+from linnaeus.training.rate_finder import RateSearch
+
+MOST_TRIALS = 5
+
+
+@tables.register
+def _(result: Tuning) -> list[Part]:
+    trials = result.trials.sort_values("val_loss").head(MOST_TRIALS)
+    shown = trials.drop(columns=["seconds"]).assign(trial=trials["trial"] + 1).dropna(axis=1, how="all")
+    for column in shown.select_dtypes("float").columns:
+        shown[column] = [f"{value:.3g}" if value == value else "" for value in shown[column]]  # noqa: PLR0124  # NaN
+    parts: list[Part] = [f"Searched {len(result.trials)} settings of {result.name}; the best by validation loss:"]
+    parts.append(table_of(shown))
+    if result.importances:
+        moved = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in result.importances.items())
+        parts.append(f"What moved the loss: {moved}")
+    return [*parts, *tables(result.run)]
+
+
+@plain.register
+def _(result: Tuning) -> Any:
+    trials = result.trials.astype(object).where(result.trials.notna(), None)
+    found = {"name": result.name, "trials": trials.to_dict("records"), "importances": result.importances}
+    return found | {"run": plain(result.run)}
+
+
+@tables.register
+def _(result: RateSearch) -> list[Part | Table]:
+    if result.suggestion is None:
+        return ["The loss never fell: look at the figure in figures/, and at the recipe."]
+    return [
+        f"The loss falls fastest at a learning rate of {result.suggestion:.1e}: --set training.learning_rate="
+        f"{result.suggestion:.1e} (the figure is in the project's figures/)"
+    ]
+
+
+@plain.register
+def _(result: RateSearch) -> Any:
+    return {"suggestion": result.suggestion, "table": result.table.to_dict("records")}

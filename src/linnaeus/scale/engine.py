@@ -1,0 +1,126 @@
+"""The fastest way to run a module on this machine that computes what torch does in 32 bits."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from linnaeus.scale.device import best_device
+
+Output = NDArray[np.float32]
+Engine = Callable[[torch.Tensor], Output]
+
+# Below this OpenVINO does not make up for the seconds that conversion takes (docs/log.md, 2026-11-24).
+FEWEST_IMAGES = 256
+CHECKED_IMAGES = 8
+# The furthest an image's output may lie from that in 32 bits, in lengths of it: then their cosine is at least 0.999.
+FURTHEST = 0.0447
+
+log = logging.getLogger(__name__)
+
+
+def fastest_engine(module: nn.Module, example: torch.Tensor, images: int | None = None) -> Engine:
+    """A function from batches like `example`, of any number of images, to the module's output in evaluation mode.
+
+    The module stays as it is: the engine has a copy. images: how many there will be; None counts as few.
+    On a GPU that is torch in 16 bits, on a CPU OpenVINO where the images are many. Whatever fails, or gives another
+    output for the example's first images than torch in 32 bits, is left out with a warning in the log.
+    """
+    frozen = deepcopy(module).requires_grad_(False).eval()
+    device = best_device()
+    exact = _torch_engine(frozen, device)
+    if device.type == "cpu" and (images or 0) < FEWEST_IMAGES:
+        return exact
+    faster = _openvino_engines(frozen, example) if device.type == "cpu" else _half_engines(frozen, device)
+    kind, checked = type(module).__name__, example[:CHECKED_IMAGES]
+    try:
+        for name, engine in faster:
+            if _agree(engine(checked), exact(checked)):
+                log.info("%s runs in %s", kind, name)
+                return engine
+            log.warning("%s gives another output in %s than in torch's 32 bits", kind, name)
+    except Exception as error:  # conversion runs the model's code on placeholders, which may raise anything
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        log.warning("%s runs in torch's 32 bits, which take longer, since: %s", kind, reason)
+    return exact
+
+
+def _agree(found: Output, expected: Output) -> bool:
+    found, expected = (output.reshape(len(output), -1) for output in (found, expected))
+    distances, lengths = (np.linalg.norm(rows, axis=1) for rows in (found - expected, expected))
+    return bool((distances <= FURTHEST * lengths).all())
+
+
+def _torch_engine(module: nn.Module, device: torch.device, half: torch.dtype | None = None) -> Engine:
+    """torch on a device, in 32 bits or in mixed precision with `half`."""
+    module = module.to(device).to(memory_format=torch.channels_last)
+
+    def run(batch: torch.Tensor) -> Output:
+        with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
+            output: Output = module(batch.to(device)).float().cpu().numpy()
+        return output
+
+    return run
+
+
+def _half_engines(module: nn.Module, device: torch.device) -> Iterator[tuple[str, Engine]]:
+    """torch in the 16 bits that the device computes in."""
+    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    half = torch.bfloat16 if has_bfloat16 else torch.float16
+    yield f"torch, {device.type}, {half}", _torch_engine(module, device, half)
+
+
+def _openvino_engines(module: nn.Module, example: torch.Tensor) -> Iterator[tuple[str, Engine]]:
+    """OpenVINO in the precision that the processor is fastest in; where that is 16 bits, then also in 32."""
+    openvino = _import_openvino()
+    model = _converted(openvino, module, example)
+    for wish in ({}, {"INFERENCE_PRECISION_HINT": "f32"}):
+        compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **wish})
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        yield f"OpenVINO, {precision}", _openvino_engine(compiled, len(example))
+        if precision == "f32":
+            return
+
+
+def _openvino_engine(compiled: Any, size: int) -> Engine:
+    """A compiled model that takes `size` images at a time, as a function that takes any number."""
+
+    def run(batch: torch.Tensor) -> Output:
+        outputs = []
+        for part in torch.split(batch, size):
+            missing = part.new_zeros(size - len(part), *part.shape[1:])
+            full = torch.cat([part, missing]) if len(missing) else part
+            outputs.append(compiled(full.contiguous().numpy())[0][: len(part)])
+        return np.concatenate(outputs)
+
+    return run
+
+
+def _converted(openvino: Any, module: nn.Module, example: torch.Tensor) -> Any:
+    """The module as an OpenVINO model for batches of the example's shape."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; torch.export takes five times as long
+
+        def function(batch: torch.Tensor) -> Any:  # tracing a module takes three times as long
+            return module(batch)
+
+        traced = torch.jit.trace(function, example[:1], check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+        return openvino.convert_model(traced, example_input=example[:1], input=[*example.shape])
+
+
+def _import_openvino() -> Any:
+    """The openvino package. Raises ImportError."""
+    # openvino reports its imports and conversions to its maker, unless it cannot import this package.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise ImportError(f"{error}; pip install openvino") from None
+    return openvino

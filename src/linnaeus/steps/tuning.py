@@ -1,0 +1,94 @@
+"""Searching for better settings of a recipe, and for a good learning rate."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from shutil import rmtree
+
+import pandas as pd
+
+from linnaeus.errors import RecipeError
+from linnaeus.files import fingerprint, write_json, write_text, write_with
+from linnaeus.networks.classifier import build_classifier
+from linnaeus.progress import Progress, silent
+from linnaeus.project import Project
+from linnaeus.recipe import Recipe, recipe_text
+from linnaeus.recipe_sections import FITTED_HEADS, TransferRecipe
+from linnaeus.reporting.figures import save_figure
+from linnaeus.reporting.tuning_figures import importance_figure, rates_figure, trials_figure
+from linnaeus.settings import CleanRecipe
+from linnaeus.steps.training import training_images, weights_hash
+from linnaeus.training.fit import Watch
+from linnaeus.training.rate_finder import RateSearch, find_rate
+from linnaeus.training.search import OnEpoch, Search
+from linnaeus.training.train import TrainingImages, prepare, train_classifier
+
+
+def search_settings(
+    project: Project, recipe: Recipe, minutes: float, *, force: bool = False, progress: Progress = silent
+) -> Recipe:
+    """The recipe with the best settings that a search of so many minutes found, as `<name>-tuned`.
+
+    The search goes on where the one before stopped, and leaves in the project's `tune/<name>`: `study.db`,
+    `trials.csv`, `importances.json`, `best.yaml` and two figures.
+    """
+    folder, images = project.tuning / recipe.name, training_images(project)
+    if force:
+        rmtree(folder, ignore_errors=True)
+    recipe = recipe.model_copy(update={"starts_from": None})  # the layers may change
+    key = fingerprint([recipe.model_dump(mode="json"), project.current_inputs(), _weights(recipe)])
+    search = Search(folder / "study.db", recipe, key)
+    clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
+    train = partial(_lowest_loss, images, clean_recipe)
+    try:
+        with progress(f"Searching settings of {recipe.name}", round(60 * minutes)) as advance:
+            search.run(train, 60 * minutes, advance)
+    finally:
+        search.save(folder)
+    best = search.best(f"{recipe.name}-tuned")
+    write_text(folder / "best.yaml", recipe_text(best))
+    importances = search.importances()
+    write_json(folder / "importances.json", importances)
+    save_figure(trials_figure(search.trials()), folder / "trials.png")
+    if importances:
+        save_figure(importance_figure(importances), folder / "importances.png")
+    return best
+
+
+def search_rate(project: Project, recipe: Recipe, progress: Progress = silent) -> RateSearch:
+    """The losses of a recipe's model at growing learning rates, also as a table and a figure in `figures/`.
+
+    Raises RecipeError for a head that has no rate.
+    """
+    if isinstance(recipe.model, TransferRecipe) and recipe.model.head in FITTED_HEADS:
+        raise RecipeError(f"{recipe.name} has a {recipe.model.head} for a head, which is fitted without a rate")
+    images = training_images(project)
+    clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
+    classifier = build_classifier(recipe.model, images.splits.classes, clean_recipe, seed=recipe.training.seed)
+    found = find_rate(prepare(classifier, recipe, images, progress), recipe.training, progress)
+    name = project.figures / f"rates-{recipe.name}.csv"
+    write_with(name, lambda path: found.table.to_csv(path, index=False))
+    save_figure(rates_figure(found.table, found.suggestion), name.with_suffix(".png"))
+    return found
+
+
+def load_trials(project: Project, name: str) -> pd.DataFrame:
+    """The trials of a finished search, a row each."""
+    return pd.read_csv(project.tuning / name / "trials.csv")
+
+
+def _lowest_loss(images: TrainingImages, clean_recipe: CleanRecipe, recipe: Recipe, on_epoch: OnEpoch) -> float:
+    """What a trial is judged by: the lowest validation loss of its epochs."""
+    losses: list[float] = []
+
+    def note(rows: Sequence[dict[str, float]]) -> None:
+        losses.append(rows[-1]["val_loss"])
+        on_epoch(rows)
+
+    classifier = build_classifier(recipe.model, images.splits.classes, clean_recipe, seed=recipe.training.seed)
+    train_classifier(classifier, recipe, images, replace(Watch(), on_epoch=note))
+    return min(losses)
+
+
+def _weights(recipe: Recipe) -> str | None:
+    return weights_hash(recipe.model.weights) if isinstance(recipe.model, TransferRecipe) else None

@@ -1,0 +1,110 @@
+"""Where a training stands, kept on disk while it runs, so that one that is killed can go on."""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+
+from linnaeus.errors import TrainingError
+from linnaeus.files import write_with
+
+FORMAT = 1
+
+
+@dataclass
+class Standing:
+    """How far a training is: finished epochs, finished steps and sums of the one that has begun, and what was best.
+
+    `loss`, `correct`, `seen`: sums over the images of the epoch that has begun; `seconds` that it has taken so far.
+    `part`: images that go through the network at once, fewer than a batch once memory ran out; 0 for whole batches.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    part: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    rows: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def begin_epoch(self) -> None:
+        """Forget the sums of the epoch before."""
+        self.step = self.seen = 0
+        self.loss = self.correct = self.seconds = 0.0
+
+
+@dataclass
+class Checkpoints:
+    """The one checkpoint of a training: `folder`/state.pt, written whole.
+
+    key: of everything the training is made from; a checkpoint with another key is of another training.
+    every_seconds: how much work a kill may cost at most. resume: whether to go on from what is there.
+    """
+
+    folder: Path
+    key: str
+    every_seconds: float = 30.0
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        self.saved_at = monotonic()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / "state.pt"
+
+    def is_due(self) -> bool:
+        """Whether the last one was written `every_seconds` ago."""
+        return monotonic() - self.saved_at >= self.every_seconds
+
+    def save(self, standing: Standing, tensors: dict[str, Any]) -> None:
+        """Write where the training stands, in place of the checkpoint before.
+
+        Raises TrainingError where that cannot be written; the one before is kept.
+        """
+        content = {"format": FORMAT, "key": self.key, "standing": asdict(standing), **tensors}
+        try:
+            write_with(self.path, lambda partial: torch.save(content, partial))
+        except (OSError, RuntimeError) as error:  # of a full disk, torch's writer raises the latter
+            reason = getattr(error, "strerror", None) or error
+            raise TrainingError(
+                f"{self.path} could not be written ({reason}); is the disk full? The checkpoint before, if there was "
+                "one, is kept: make room, and train with --resume"
+            ) from None
+        self.saved_at = monotonic()
+
+    def load(self) -> tuple[Standing, dict[str, Any]] | None:
+        """Where the training stood and its tensors; None where it is to begin anew.
+
+        Raises TrainingError where there is a checkpoint to go on from but it is of another training, or damaged.
+        """
+        if not self.resume or not self.path.is_file():
+            return None
+        try:
+            content = _undamaged(self.path)
+        except Exception as error:  # unpickling has errors of its own
+            raise self._refused(f"is damaged ({error})") from None
+        if content["format"] != FORMAT or content["standing"].keys() != {each.name for each in fields(Standing)}:
+            raise self._refused("was written by another version")
+        if content["key"] != self.key:
+            raise self._refused("is of a training on other images, splits or settings")
+        return Standing(**content["standing"]), content
+
+    def _refused(self, why: str) -> TrainingError:
+        return TrainingError(f"{self.path} {why}; delete it, or train without --resume")
+
+
+def _undamaged(path: Path) -> Any:
+    """The content of a checkpoint. Raises where the file is not what was written."""
+    with ZipFile(path) as archive:  # whose check sums torch does not look at
+        if archive.testzip() is not None:
+            raise BadZipFile("a check sum is wrong")
+    return torch.load(path, map_location="cpu", weights_only=True)
