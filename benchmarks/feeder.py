@@ -46,11 +46,12 @@ WARM_UP = 128
 PREPROCESS = Preprocessing(224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 STRONG = AugmentRecipe(shift=0.1, rotate=15, rand_augment=2, magnitude=0.3, erase=0.25)
 KERAS = """
-import json, sys, time
-import pandas as pd, tensorflow as tf
-table = pd.read_csv(sys.argv[2])
-paths = (sys.argv[1] + "/" + table["relpath"]).tolist()
-labels = table["label"].tolist()
+import csv, json, sys, time
+import tensorflow as tf
+with open(sys.argv[2], encoding="utf-8") as file:
+    rows = [*csv.DictReader(file)]
+paths = [sys.argv[1] + "/" + row["relpath"] for row in rows]
+labels = [int(row["label"]) for row in rows]
 def load(path, label):
     return tf.io.decode_jpeg(tf.io.read_file(path), channels=3), label
 def augment(image, label):
@@ -147,15 +148,22 @@ def _speed(work: Path, repeats: int, with_tensorflow: bool) -> None:
         "linnaeus, RandAugment and erasing": "strong",
         **torchvision,
     }
-    found = {name: _in_a_process(way, work, repeats) for name, way in ways.items()}
+    found: dict[str, dict[str, float]] = {}
+
+    def show(name: str, measured: dict[str, float]) -> None:
+        found[name] = measured
+        rate, busy, first = measured["rate"], measured["busy_ms"], next(iter(found.values()))
+        print(
+            f"{name:36}{rate:10,.0f}{rate / first['rate']:8.2f}{busy:24.2f}{busy / first['busy_ms']:8.2f}", flush=True
+        )
+
+    print(f"{'':36}{'images/s':>10}{'ratio':>8}{'processor ms an image':>24}{'ratio':>8}", flush=True)
+    for name, way in ways.items():
+        show(name, _in_a_process(way, work, repeats))
     if with_tensorflow:
         others = run_keras(KERAS, str(work / "clean"), str(work / "some.csv"), str(repeats))
-        found |= {f"tf.data, {name}": measured for name, measured in others.items()}
-    first = found["linnaeus, from the cache"]
-    print(f"{'':36}{'images/s':>10}{'ratio':>8}{'processor ms an image':>24}{'ratio':>8}")
-    for name, measured in found.items():
-        rate, busy = measured["rate"], measured["busy_ms"]
-        print(f"{name:36}{rate:10,.0f}{rate / first['rate']:8.2f}{busy:24.2f}{busy / first['busy_ms']:8.2f}")
+        for name, measured in others.items():
+            show(f"tf.data, {name}", measured)
     print()
 
 

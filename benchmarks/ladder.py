@@ -88,7 +88,8 @@ def main() -> None:
                 f"\nAfter {seed + 1} of {options.seeds} seeds:\n{summary(pd.DataFrame(rows)).to_string()}\n", flush=True
             )
         claims = ladder_claims([recipe.name for recipe in recipes]) if options.set == "ladder" else DECK_CLAIMS
-        print(judged(pd.DataFrame(rows), claims).to_string(index=False))
+        if not (verdicts := judged(pd.DataFrame(rows), claims)).empty:
+            print(verdicts.to_string(index=False))
 
 
 def parsed() -> argparse.Namespace:
@@ -115,13 +116,13 @@ def timed(recipe: linnaeus.Recipe, project: Path, options: argparse.Namespace) -
 
 
 def seconds_per_epoch(recipe: linnaeus.Recipe, project: Path) -> float:
-    """Measured once a project, so that who goes on trains for the same epochs. The first epoch warms up."""
+    """Measured once a project, so that who goes on trains for the same epochs: the faster of two."""
     known = project / "ladder-paces.json"
     paces: dict[str, float] = read_json(known) if known.is_file() else {}
     if recipe.name not in paces:
         short = recipe.changed({"training.epochs": 2, "training.patience": None}, name=f"{recipe.name}-pace")
         history = linnaeus.train(project, short, progress=linnaeus.bars).history
-        paces[recipe.name] = float(history["seconds"].iloc[-1])
+        paces[recipe.name] = float(history["seconds"].min())
         write_json(known, paces)
     return paces[recipe.name]
 
@@ -191,10 +192,11 @@ def judged(runs: pd.DataFrame, claims: list[Claim]) -> pd.DataFrame:
 
 
 def verdict(differences: np.ndarray) -> str:
+    """Fewer than three seeds tell nothing: two may agree by chance, and their interval is then a point."""
     low, high = interval(differences)
-    if low > 0:
-        return "holds"
-    return "does not hold" if high < 0 else "cannot be told"
+    if len(differences) < 3 or low <= 0 <= high:
+        return "cannot be told"
+    return "holds" if low > 0 else "does not hold"
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -237,7 +237,7 @@ def test_each_model_has_the_parameters_it_tells_and_one_step_changes_only_what_i
     logits = classifier(torch.rand(2, 3, side, side))
     assert logits.shape == (2, CLASSES)
     optimizer = torch.optim.Adam(trained, lr=load_recipe(name).training.learning_rate)
-    cross_entropy(logits, torch.tensor([0, 1])).backward()
+    cross_entropy(logits, torch.tensor([0, 1])).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     assert all(torch.equal(p, old) for p, old in zip(frozen, before[0], strict=True))
     assert all(torch.isfinite(p).all() for p in trained)

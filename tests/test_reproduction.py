@@ -24,6 +24,7 @@ from linnaeus.settings import SplitRecipe
 
 RUNNER = CliRunner()
 CHAIN = ["conv5invto128-dense1", "conv5invto128-dense1-70", "conv5invto128-dense1-80"]
+FAILING = ["mobnet2-small", "mobnet2-2dense", "mobnet2-small-tune20-1e-5", "resnet2-small"]
 ONE_EPOCH = 0.01
 
 
@@ -43,12 +44,12 @@ def made(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Reproduction
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A CNN between two transfer models, the second of which starts from the first, while no weights can be had; the
-    models whose training is asked for."""
+    """Transfer models, a CNN, one that starts from the first, and one on another backbone, while no weights can be had;
+    the models whose training is asked for."""
     names: list[str] = []
     train = stages.train
-    transfer = deck_ladder("mobnet2-small-tune20-1e-4", ONE_EPOCH)
-    ladder = [transfer[0], *deck_ladder(CHAIN[0], ONE_EPOCH), transfer[1]]
+    wished = ("mobnet2-small", "mobnet2-2dense", CHAIN[0], "mobnet2-small-tune20-1e-5", "resnet2-small")
+    ladder = [deck_ladder(name, ONE_EPOCH)[-1] for name in wished]
 
     def refusing(project: Project, recipe: Recipe, **options: Any) -> Run:
         names.append(recipe.name)
@@ -88,7 +89,8 @@ def test_the_deck_s_figure_lies_in_the_interval_or_not(interval: tuple[float, fl
     assert result.points == pytest.approx(-2)
 
 
-def test_the_table_is_written_in_the_project_as_csv_and_parquet(made: Reproduction) -> None:
+def test_the_table_is_written_in_the_project_as_csv_and_parquet(images: Path, made: Reproduction) -> None:
+    linnaeus.reproduce("deck", images, made.project, only="conv5invto128-dense1*", epochs_scale=ONE_EPOCH)
     assert pd.read_parquet(made.project.deck).equals(made.table)
     assert [*pd.read_csv(made.project.deck.with_suffix(".csv"))["recipe"]] == CHAIN
 
@@ -111,18 +113,21 @@ def test_a_model_that_cannot_be_trained_is_listed_with_the_reason_and_the_others
     images: Path, made: Reproduction, asked: list[str]
 ) -> None:
     mixed = linnaeus.reproduce("deck", images, made.project, epochs_scale=ONE_EPOCH)
-    assert [result.row.recipe for result in mixed.failed] == ["mobnet2-small", "mobnet2-small-tune20-1e-4"]
-    assert mixed.results[0].failure == "WeightsError: there is no [network]"
-    assert mixed.results[1].metrics == made.results[0].metrics
+    assert [result.row.recipe for result in mixed.failed] == FAILING
+    assert mixed.results[0].failure == mixed.results[4].failure == "WeightsError: there is no [network]"
+    assert mixed.results[2].metrics == made.results[0].metrics
     table = pd.read_parquet(made.project.deck)
-    assert [*table["accuracy"].isna()] == [True, False, True]
+    assert [*table["accuracy"].isna()] == [True, True, False, True, True]
     assert [*table["failure"]] == [result.failure for result in mixed.results]
 
 
-def test_what_starts_from_a_failed_model_is_not_tried(images: Path, made: Reproduction, asked: list[str]) -> None:
+def test_what_needs_a_failed_model_or_the_same_weights_is_not_tried(
+    images: Path, made: Reproduction, asked: list[str]
+) -> None:
     mixed = linnaeus.reproduce("deck", images, made.project, epochs_scale=ONE_EPOCH)
-    assert asked == ["mobnet2-small-epochsx0.01", "conv5invto128-dense1-epochsx0.01"]
-    assert mixed.results[2].failure == "it starts from mobnet2-small-epochsx0.01, which failed"
+    assert [name.removesuffix("-epochsx0.01") for name in asked] == ["mobnet2-small", CHAIN[0], "resnet2-small"]
+    assert mixed.results[1].failure == "its pretrained weights could not be had for mobnet2-small"
+    assert mixed.results[3].failure == "it starts from mobnet2-small, which failed"
 
 
 def test_the_command_s_exit_code_is_1_where_a_model_failed_and_it_says_which_and_why(
@@ -132,9 +137,11 @@ def test_the_command_s_exit_code_is_1_where_a_model_failed_and_it_says_which_and
     result = RUNNER.invoke(app, call)
     assert result.exit_code == 1
     assert "WeightsError: there is no [network]" in result.stdout
-    assert "Not trained (the reasons are above): mobnet2-small, mobnet2-small-tune20-1e-4." in result.stdout
+    assert f"Not trained (the reasons are above): {', '.join(FAILING)}." in result.stdout.replace("\n", " ").replace(
+        "  ", " "
+    )
     facts = json.loads(RUNNER.invoke(app, [*call, "--json"]).stdout)
-    assert facts["failed"] == ["mobnet2-small", "mobnet2-small-tune20-1e-4"]
+    assert facts["failed"] == FAILING
     quiet = RUNNER.invoke(app, [*call, "--quiet"])
     assert (quiet.exit_code, quiet.stdout.strip()) == (1, str(made.project.deck.with_suffix(".csv")))
 

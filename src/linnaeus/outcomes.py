@@ -103,13 +103,14 @@ class Outcome:
 @dataclass(frozen=True)
 class DeckResult:
     """One model of the deck and ours: its metrics (a row of results.csv) and the test accuracy's 95 % Wilson interval,
-    or else the reason for which there is none, `failure`."""
+    or else the reason for which there is none, `failure`, and the backbone whose weights could not be had."""
 
     row: DeckRow
     model_id: str
     metrics: dict[str, Any] | None = None
     interval: tuple[float, float] | None = None
     failure: str = ""
+    lacks_weights_of: str | None = None
 
     @property
     def points(self) -> float | None:

@@ -17,6 +17,7 @@ pets-linnaeus/
   stages/<stage>.json      what each finished stage was made from, and what it took
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -195,10 +196,14 @@ class Project:
         """
         path = self._stamp_path(stage)
         key = fingerprint([version("linnaeus"), inputs])
+        is_first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun starts; others write nothing
         if path.is_file() and not force:
             stamp = read_json(path)
             if stamp["key"] == key and all(output.exists() for output in outputs):
                 return
+        if not is_first:
+            work()
+            return
         path.unlink(missing_ok=True)
         started = perf_counter()
         work()

@@ -159,6 +159,7 @@ def _check_dropouts(model: ScratchRecipe | TransferRecipe) -> None:
 class TrainingRecipe(Section):
     """How the weights are found; the epoch with the lowest validation loss is kept. The defaults are the deck's.
 
+    Where training moves running statistics, a last batch of less than a quarter of `batch_size` is left out.
     `patience`: epochs without a lower validation loss after which training stops; null never stops early.
     `weight_decay`: decoupled from the rate's adaption with adamw (Loshchilov and Hutter 2019), L2 otherwise.
     `schedule`: the rate stays, falls to 0 as half a cosine (Loshchilov and Hutter 2017), or rises from a 25th to the

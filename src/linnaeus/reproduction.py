@@ -11,15 +11,17 @@ import pandas as pd
 
 from linnaeus.data.sources import image_folder
 from linnaeus.deck import DeckRow, deck_ladder
-from linnaeus.errors import LinnaeusError, RecipeError
+from linnaeus.errors import LinnaeusError, RecipeError, WeightsError
 from linnaeus.evaluation.metrics import wilson_interval
 from linnaeus.files import write_table
 from linnaeus.outcomes import DeckResult, Reproduction
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project
 from linnaeus.recipe import Recipe
+from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.settings import SplitRecipe
 from linnaeus.stages import catalogue, clean, evaluate, split, train
+from linnaeus.steps.training import Manner
 
 
 def reproduce(
@@ -61,12 +63,30 @@ def reproduce(
 
 def _result(made: Reproduction, row: DeckRow, recipe: Recipe, test_images: int, progress: Progress) -> DeckResult:
     """A row of the deck beside ours, or why there is none of ours."""
-    if recipe.starts_from in {failed.model_id for failed in made.failed}:
-        return DeckResult(row, recipe.name, failure=f"it starts from {recipe.starts_from}, which failed")
+    if reason := _known_obstacle(made, recipe):
+        return DeckResult(row, recipe.name, failure=reason)
     try:
-        train(made.project, recipe, allow_leaks=True, progress=progress)
+        train(made.project, recipe, allow_leaks=True, manner=Manner(resume=True), progress=progress)
         (evaluation,) = evaluate(made.project, [recipe.name], progress=progress)
     except LinnaeusError as error:
-        return DeckResult(row, recipe.name, failure=f"{type(error).__name__}: {error}")
+        lacking = _backbone(recipe) if isinstance(error, WeightsError) else None
+        return DeckResult(row, recipe.name, failure=f"{type(error).__name__}: {error}", lacks_weights_of=lacking)
     correct = round(evaluation.metrics["accuracy"] * test_images)
     return DeckResult(row, recipe.name, evaluation.metrics, wilson_interval(correct, test_images))
+
+
+def _known_obstacle(made: Reproduction, recipe: Recipe) -> str:
+    """Why a recipe need not be tried, since one before it failed; empty where nothing speaks against it.
+
+    A hub that cannot be reached takes a minute to say so, each time.
+    """
+    for failed in made.failed:
+        if recipe.starts_from == failed.model_id:
+            return f"it starts from {failed.row.recipe}, which failed"
+        if failed.lacks_weights_of is not None and failed.lacks_weights_of == _backbone(recipe):
+            return f"its pretrained weights could not be had for {failed.row.recipe}"
+    return ""
+
+
+def _backbone(recipe: Recipe) -> str | None:
+    return recipe.model.backbone if isinstance(recipe.model, TransferRecipe) else None

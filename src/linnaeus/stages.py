@@ -23,6 +23,7 @@ from linnaeus.errors import PredictionError, ProjectError, RecipeError
 from linnaeus.evaluation.comparison import leaderboard
 from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text, write_with
 from linnaeus.networks.classifier import load_classifier
+from linnaeus.networks.pretrained import pretrained_table
 from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
 from linnaeus.outcomes import Comparison, Evaluation
 from linnaeus.progress import Progress, silent
@@ -298,13 +299,16 @@ def predict(
 
 
 @overload
-def models() -> pd.DataFrame: ...
+def models(*, pretrained: str | None = None) -> pd.DataFrame: ...
 @overload
 def models(recipe: Recipe | str | Path, *, classes: int = 10, size: int = 224) -> ModelSummary: ...
 def models(
-    recipe: Recipe | str | Path | None = None, *, classes: int = 10, size: int = 224
+    recipe: Recipe | str | Path | None = None, *, pretrained: str | None = None, classes: int = 10, size: int = 224
 ) -> pd.DataFrame | ModelSummary:
-    """The recipes that come with Linnaeus, as a table; or one recipe's layers, output shapes and parameters."""
+    """The recipes that come with Linnaeus, as a table; or one recipe's layers, output shapes and parameters; or the
+    pretrained backbones whose names match a pattern such as "efficientnet*"."""
+    if pretrained is not None:
+        return pretrained_table(pretrained)
     if recipe is None:
         return recipe_table()
     return summarise(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), classes, size)

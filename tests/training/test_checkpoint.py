@@ -272,7 +272,7 @@ def test_a_checkpoint_of_another_training_is_refused_with_advice(tmp_path: Path)
 def test_a_checkpoint_of_another_version_is_refused_with_advice(format_: int, tmp_path: Path) -> None:
     checkpoints = _begun(tmp_path)
     content = torch.load(checkpoints.path, weights_only=True)
-    torch.save(content | {"format": format_, "standing": None}, checkpoints.path)
+    torch.save(content | {"format": format_, "standing": {}}, checkpoints.path)
     with pytest.raises(TrainingError, match=r"state\.pt was written by another version; delete it, or train without"):
         checkpoints.load()
 
@@ -308,7 +308,7 @@ DAMAGES = {
 def test_a_damaged_checkpoint_is_refused_with_advice(damage: str, tmp_path: Path) -> None:
     checkpoints = _begun(tmp_path)
     DAMAGES[damage](checkpoints.path)
-    with pytest.raises(TrainingError, match=r"state\.pt is damaged .*; delete it, or train without --resume"):
+    with pytest.raises(TrainingError, match=r"state\.pt is damaged; delete it, or train without --resume"):
         checkpoints.load()
 
 

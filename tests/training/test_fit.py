@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from linnaeus.data.dataset import Batch, TensorTable
 from linnaeus.errors import TrainingError
 from linnaeus.progress import Advance
 from linnaeus.recipe_sections import TrainingRecipe
+from linnaeus.training.checkpoint import Checkpoints, Standing
 from linnaeus.training.fit import HISTORY_COLUMNS, Fitted, Watch, fit
+from linnaeus.training.optimization import ParameterPlan, rate_at
 
 Loaders = tuple[DataLoader[Batch], DataLoader[Batch]]
 
@@ -212,3 +215,173 @@ def test_training_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     _train(epochs=1)
     assert [*tmp_path.iterdir()] == []
+
+
+class _Odd(nn.Module):
+    """A network that does something odd in some of its training passes (counted from 1), or in validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.passes = _network(), 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.passes += self.training
+        return self.odd(torch.as_tensor(self.layers(inputs)))
+
+    def odd(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits
+
+
+class _NanAtPass6(_Odd):
+    def odd(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * float("nan") if self.training and self.passes == 6 else logits
+
+
+class _InfiniteGradientAtPass6(_Odd):
+    def odd(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.training and self.passes == 6:
+            logits.register_hook(lambda gradient: gradient * float("inf"))
+        return logits
+
+
+class _NanInValidation(_Odd):
+    def odd(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits if self.training else logits * float("nan")
+
+
+class _FewAtOnce(_Odd):
+    def odd(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.training and len(logits) > 5:
+            raise RuntimeError("CUDA out of memory")
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [(_NanAtPass6, "the loss became nan"), (_InfiniteGradientAtPass6, "a gradient became infinite or not a number")],
+)
+def test_what_is_not_finite_stops_training_before_it_spoils_the_weights_or_the_checkpoint(
+    kind: type[_Odd], what: str, tmp_path: Path
+) -> None:
+    network, recipe, checkpoints = kind(), _recipe(), Checkpoints(tmp_path, "ours", every_seconds=0)
+    where = "in epoch 2, step 2, at rate 0.05; try a tenth of it: --set training.learning_rate=0.005"
+    with pytest.raises(TrainingError) as caught:
+        fit(network, _loaders(recipe), recipe, watch=Watch(checkpoints=checkpoints))
+    assert str(caught.value) == f"{what} {where} (the last good weights are in {checkpoints.path})"
+    standing, tensors = Checkpoints(tmp_path, "ours", resume=True).load() or (Standing(), {})
+    assert (standing.epoch, standing.step) == (1, 1)
+    kept = tensors["network"]
+    assert all(torch.isfinite(value).all() for value in kept.values())
+    assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
+
+
+def test_validation_that_is_not_finite_stops_training_too() -> None:
+    with pytest.raises(TrainingError, match=r"the validation loss became nan in epoch 1, after step 4, at rate 0\.05"):
+        fit(_NanInValidation(), _loaders(_recipe()), _recipe())
+
+
+def test_spoilt_weights_are_never_kept_in_place_of_good_ones(tmp_path: Path) -> None:
+    network, checkpoints = _network(), Checkpoints(tmp_path, "ours", every_seconds=0)
+    done: list[int] = []
+
+    @contextmanager
+    def spoiling(description: str, total: int) -> Iterator[Advance]:
+        def advance(steps: int) -> None:
+            done.append(steps)
+            if len(done) == 4:  # the third step: the first advance is where it starts from
+                network.state_dict()["0.bias"].fill_(float("inf"))
+
+        yield advance
+
+    with pytest.raises(TrainingError, match="a weight became infinite or not a number in epoch 1, after step 3"):
+        fit(network, _loaders(_recipe()), _recipe(), watch=Watch(spoiling, checkpoints=checkpoints))
+    standing, tensors = Checkpoints(tmp_path, "ours", resume=True).load() or (Standing(), {})
+    assert standing.step == 2
+    assert torch.isfinite(tensors["network"]["0.bias"]).all()
+
+
+def test_where_memory_is_short_training_goes_on_in_parts_to_the_same_end_and_says_so() -> None:
+    whole, parted, recipe = _Odd(), _FewAtOnce(), _recipe(label_smoothing=0.1, mix_up=0.3)
+    weights = np.array([0.5, 1.5], np.float32)
+    expected = fit(whole, _loaders(recipe), recipe, class_weights=weights)
+    fitted = fit(parted, _loaders(recipe), recipe, class_weights=weights)
+    columns = ["loss", "accuracy", "val_loss", "val_accuracy"]
+    pd.testing.assert_frame_equal(fitted.history[columns], expected.history[columns], rtol=1e-4)
+    assert expected.notes == ()
+    assert [note.partition(",")[0] for note in fitted.notes] == [
+        "memory ran out at 16 images at once",
+        "memory ran out at 8 images at once",
+    ]
+    assert parted.passes == 2 + 3 * 4 * 4
+
+
+def test_parts_are_kept_small_when_training_goes_on(tmp_path: Path) -> None:
+    recipe = _recipe(epochs=1)
+    fit(_FewAtOnce(), _loaders(recipe), recipe, watch=Watch(checkpoints=Checkpoints(tmp_path, "ours", 0)))
+    longer, network = _recipe(epochs=2), _FewAtOnce()
+    again = Checkpoints(tmp_path, "ours", 0, resume=True)
+    fitted = fit(network, _loaders(longer), longer, watch=Watch(checkpoints=again))
+    assert network.passes == 4 * 4
+    assert len(fitted.notes) == 2
+
+
+def test_what_is_unfrozen_later_is_bit_identical_until_then_and_moves_from_then_on() -> None:
+    network, recipe = _network(), _recipe(epochs=4)
+    plan = ParameterPlan(first_epochs={"0.weight": 2, "0.bias": 1})
+    seen = [{name: value.clone() for name, value in network.state_dict().items()}]
+
+    def note(rows: object) -> None:
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+
+    fit(network, _loaders(recipe), recipe, plan=plan, watch=Watch(on_epoch=note))
+    moves = {name: [not torch.equal(a[name], b[name]) for a, b in pairwise(seen)] for name in seen[0]}
+    assert moves["0.weight"] == [False, False, True, True]
+    assert moves["0.bias"] == [False, True, True, True]
+    assert moves["3.weight"] == [True] * 4
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_share_of_the_rate_makes_smaller_steps() -> None:
+    def moved(share: float) -> float:
+        network, recipe = _network(), _recipe(epochs=1, optimizer="sgd", learning_rate=1e-4)
+        fit(network, _loaders(recipe), recipe, plan=ParameterPlan(rate_shares={"0.weight": share}))
+        return float((network[0].weight - _network()[0].weight).detach().abs().sum())
+
+    assert moved(0.1) == pytest.approx(0.1 * moved(1), rel=0.02)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_the_history_has_the_rate_of_each_epoch_s_last_step(schedule: str) -> None:
+    _, fitted, _ = _train(epochs=3, schedule=schedule)
+    rates = [rate_at(_recipe(schedule=schedule), step, 12) for step in (3, 7, 11)]
+    assert [*fitted.history["learning_rate"]] == rates
+
+
+def test_with_an_average_that_is_what_is_validated_and_kept() -> None:
+    network, fitted, loaders = _train(epochs=3, average=0.9)
+    plain, _, _ = _train(epochs=3)
+    assert _val_loss(network, loaders) == pytest.approx(fitted.history["val_loss"].min(), rel=1e-5)
+    assert not torch.equal(next(network.parameters()), next(plain.parameters()))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_every_optimizer_learns(optimizer: str) -> None:
+    _, fitted, _ = _train(epochs=5, optimizer=optimizer)
+    assert fitted.history["val_accuracy"].iloc[-1] == 1
+
+
+def test_after_each_epoch_the_rows_so_far_are_reported() -> None:
+    recipe, seen = _recipe(), list[list[float]]()
+    fitted = fit(
+        *(_network(), _loaders(recipe), recipe),
+        watch=Watch(on_epoch=lambda rows: seen.append([row["val_loss"] for row in rows])),
+    )
+    losses = [*fitted.history["val_loss"]]
+    assert seen == [losses[:1], losses[:2], losses]
+
+
+def test_training_with_16_bit_floats_stays_close_to_that_with_32() -> None:
+    exact, rounded = _train(epochs=2)[1], _train(epochs=2, precision="bf16-mixed")[1]
+    losses = [each.history["val_loss"] for each in (exact, rounded)]
+    pd.testing.assert_series_equal(losses[0], losses[1], rtol=0.1)
+    assert not losses[0].equals(losses[1])

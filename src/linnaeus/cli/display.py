@@ -1,7 +1,6 @@
 """Each result as tables on the screen, or as JSON for scripts."""
 
 import json
-import textwrap
 from dataclasses import asdict
 from functools import singledispatch
 from typing import Any, Literal
@@ -16,21 +15,11 @@ from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.networks.summary import ModelSummary
-from linnaeus.outcomes import Comparison, DeckResult, Evaluation, Outcome, Reproduction
+from linnaeus.outcomes import Comparison, Evaluation, Outcome
 from linnaeus.runs import Run
 
 MOST_ROWS = 10
-# The columns of the deck's models and ours, which are printed row by row, and their widths in characters.
-DECK_COLUMNS = {
-    "model": 21,
-    "train\ndeck/ours": 9,
-    "val\ndeck/ours": 9,
-    "test\ndeck/ours": 9,
-    "diff.": 5,
-    "95 %\ninterval": 9,
-    "deck\nin it": 5,
-    "s": 6,
-}
+UNKNOWN = "unknown"
 
 Part = Table | str
 
@@ -216,62 +205,6 @@ def _what_time_buys(result: Outcome, project: str) -> list[Part]:
     ]
 
 
-@tables.register
-def _(result: Reproduction) -> list[Part]:
-    if not result.results:
-        return [*_deck_remarks(result), _deck_table()]
-    within = sum(bool(one.is_deck_within) for one in result.results)
-    done = len(result.results) - len(result.failed)
-    shown: list[Part] = [f"The deck's test accuracy lies in the 95 % interval of ours for {within} of {done} models."]
-    if result.failed:
-        shown.append(f"Not trained (the reasons are above): {', '.join(one.row.recipe for one in result.failed)}.")
-    return [*shown, f"All are in {escape(str(result.project.deck.with_suffix('.csv')))}."]
-
-
-def _deck_remarks(result: Reproduction) -> list[Part]:
-    shown: list[Part] = ["[bold]The deck and ours, accuracy in percent[/bold]"]
-    if result.epochs_scale != 1:
-        shown.append(
-            f"The deck's epochs times {result.epochs_scale:g}: less training, so the figures are not comparable."
-        )
-    if result.leaks:
-        shown.append(
-            f"As in the deck, near-duplicates may part: {result.leaks:,} pairs of images lie in different parts, "
-            "which flatters all accuracies (leaks.csv)."
-        )
-    return shown
-
-
-@tables.register
-def _(result: DeckResult) -> list[Part]:
-    row, ours = result.row, result.metrics or {}
-    pairs = [
-        f"{_percent(deck)}/{_percent(ours.get(name))}"
-        for name, deck in [("acc_train", row.acc_train), ("acc_val", row.acc_val), ("accuracy", row.accuracy)]
-    ]
-    points = "" if result.points is None else f"{result.points:+.1f}"
-    interval = "" if result.interval is None else "-".join(_percent(end) for end in result.interval)
-    within = {True: "yes", False: "no", None: ""}[result.is_deck_within]
-    name = "\n".join(textwrap.wrap(row.recipe, DECK_COLUMNS["model"]))
-    seconds = f"{ours['train_seconds']:.0f}" if ours else ""
-    shown: list[Part] = [_deck_table((name, *pairs, points, interval, within, seconds))]
-    return [*shown, f"  [red]{escape(result.failure)}[/red]"] if result.failure else shown
-
-
-def _deck_table(row: tuple[str, ...] = ()) -> Table:
-    """The head of the table of models, or a row below it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=not row)
-    for name, width in DECK_COLUMNS.items():
-        table.add_column(name, width=width, justify="left" if name == "model" else "right")
-    if row:
-        table.add_row(*row)
-    return table
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
-
-
 @singledispatch
 def plain(result: object) -> Any:
     """A result as values that JSON has."""
@@ -341,12 +274,6 @@ def _(result: Outcome) -> Any:
     }
 
 
-@plain.register
-def _(result: Reproduction) -> Any:
-    facts = {"project": str(result.project.root), "epochs_scale": result.epochs_scale, "leaks": result.leaks}
-    return {**facts, "failed": [one.row.recipe for one in result.failed], "rows": plain(result.table)}
-
-
 def _prediction(row: dict[Any, Any]) -> dict[str, Any]:
     places = [name.removeprefix("class_") for name in row if name.startswith("class_")]
     top = [{"class": row[f"class_{n}"], "probability": row[f"probability_{n}"]} for n in places]
@@ -365,7 +292,7 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     rounded = table.copy()
     for name in table.select_dtypes("float").columns:
-        rounded[name] = [f"{value:.4g}" for value in table[name]]
+        rounded[name] = [UNKNOWN if pd.isna(value) else f"{value:.4g}" for value in table[name]]
     return rounded
 
 
@@ -383,7 +310,7 @@ def table_of(rows: pd.DataFrame) -> Table:
     """A rich table, text to the left and numbers to the right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in rows.columns:
-        is_number = all(str(value)[:1].isdigit() for value in rows[name])
+        is_number = all(str(value)[:1].isdigit() or value == UNKNOWN for value in rows[name])
         justify: Literal["left", "right"] = "right" if is_number else "left"
         table.add_column(str(name), justify=justify, overflow="fold", no_wrap=is_number)
     for values in rows.itertuples(index=False):

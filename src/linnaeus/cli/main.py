@@ -337,15 +337,23 @@ def predict(
 @door
 def models(
     recipe: Annotated[str | None, typer.Argument(help="A recipe; none lists all.", show_default=False)] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="List the pretrained backbones that match, such as 'efficientnet*'.", show_default=False),
+    ] = None,
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     size: Size = 224,
     as_json: Json = False,
 ) -> None:
-    """List the recipes, or print one model's layers and parameters."""
+    """List the recipes or pretrained backbones, or print one model's layers and parameters."""
     with loading(as_json):
         from linnaeus import stages
 
-    table = stages.models() if recipe is None else stages.models(recipe, classes=classes, size=size)
+    if recipe is not None and pretrained is not None:
+        raise typer.BadParameter("name a recipe or a pattern of --pretrained, not both")
+    table = (
+        stages.models(pretrained=pretrained) if recipe is None else stages.models(recipe, classes=classes, size=size)
+    )
     shower(False, as_json)(table)
 
 

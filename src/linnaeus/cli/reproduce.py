@@ -30,6 +30,7 @@ def reproduce(
     reason, and the exit code is then 1. Finished ones are kept; the same command goes on from there.
     """
     with loading(quiet or as_json):
+        import linnaeus.cli.display_deck  # noqa: F401  # tells display how the deck's models look
         from linnaeus.reproduction import reproduce as reproduce_deck
     show = shower(quiet, as_json)
     shown = (lambda result: None) if as_json else show

@@ -20,6 +20,7 @@ from linnaeus.recipe_sections import AugmentRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.scale.ahead import ahead
 from linnaeus.scale.cores import map_at_once
+from linnaeus.scale.processes import Shard
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 AnyBatch = TypeVar("AnyBatch")
@@ -63,6 +64,20 @@ class EpochSampler(Sampler[Draw]):
         if self.shuffle:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
         return (Draw(int(row), epoch) for row in order[self.start :])
+
+
+class Shared(Dataset[Batch]):
+    """What one of several processes sees of a dataset: of each batch its own share."""
+
+    def __init__(self, whole: "ImageDataset | TensorTable", shard: Shard) -> None:
+        self.whole = whole
+        self.shard = shard
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        return self.whole.batch(self.shard.share(draws))
 
 
 class AheadLoader(DataLoader[AnyBatch]):
@@ -175,10 +190,13 @@ class ImageDataset(Dataset[Batch]):
         side = self.preprocess.size if self.preprocess else None
         return pixels if side is None else resized(pixels, side, side)
 
-    def loader(self, batch_size: int = 32) -> DataLoader[Batch]:
-        """Batches (images, labels); another order and other augmentation in each epoch (`sampler.set_epoch`)."""
+    def loader(self, batch_size: int = 32, shard: Shard = Shard()) -> DataLoader[Batch]:  # noqa: B008  # a tuple
+        """Batches (images, labels); another order and other augmentation in each epoch (`sampler.set_epoch`).
+
+        shard: which share of each batch is wanted, where several processes train together.
+        """
         sampler = EpochSampler(len(self), shuffle=self.shuffle, seed=self.seed)
-        return AheadLoader(self, batch_size, sampler=sampler, collate_fn=as_it_is)
+        return AheadLoader(Shared(self, shard), batch_size, sampler=sampler, collate_fn=as_it_is)
 
 
 class TensorTable(Dataset[Batch]):
@@ -200,7 +218,8 @@ class TensorTable(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+    def batch(self, draws: Sequence[Draw]) -> Batch:
+        """Inputs and labels of items."""
         chosen = np.array([draw.row for draw in draws])
         inputs = torch.from_numpy(self._inputs(chosen, (chosen + draws[0].epoch) % len(self.views)))
         is_spatial = inputs.ndim == 4
@@ -216,10 +235,10 @@ class TensorTable(Dataset[Batch]):
             inputs[view == number] = of_view
         return inputs
 
-    def loader(self, batch_size: int) -> DataLoader[Batch]:
-        """Batches (inputs, labels), in another order each epoch where shuffled."""
+    def loader(self, batch_size: int, shard: Shard = Shard()) -> DataLoader[Batch]:  # noqa: B008  # a tuple
+        """Batches (inputs, labels), in another order each epoch where shuffled; of each only a shard's share."""
         sampler = EpochSampler(len(self), shuffle=self.shuffle, seed=self.seed)
-        return DataLoader(self, batch_size, sampler=sampler, collate_fn=as_it_is)
+        return DataLoader(Shared(self, shard), batch_size, sampler=sampler, collate_fn=as_it_is)
 
 
 def preprocessed(pixels_bhwc: Pixels, preprocess: Preprocessing | None) -> torch.Tensor:

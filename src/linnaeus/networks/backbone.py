@@ -1,6 +1,7 @@
 """Pretrained backbones of timm: their features, their preprocessing, and their last layers."""
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from operator import attrgetter
@@ -48,13 +49,16 @@ def _taking(backbone: nn.Module, size: int | None) -> nn.Module:
     if size is None or size == own:
         return backbone
     try:
-        if hasattr(backbone, "set_input_size"):
-            backbone.set_input_size(img_size=(size, size))  # type: ignore[operator]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about how timm resamples relative positions
+            if hasattr(backbone, "set_input_size"):
+                backbone.set_input_size(img_size=(size, size))  # type: ignore[operator]
         with torch.inference_mode():
             backbone(torch.zeros(1, 3, size, size))
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:  # each model has its own ways to refuse
+        reason = str(error).rstrip(".") or type(error).__name__
         raise RecipeError(
-            f"this backbone cannot take images of {size} pixels; its own are of {own} ({error or type(error).__name__}). "
+            f"this backbone cannot take images of {size} pixels; its own are of {own} ({reason}). "
             "Leave out input_size, or choose another"
         ) from None
     return backbone
@@ -105,7 +109,7 @@ def _traced(backbone: nn.Module) -> tuple[list[fx.Node], nn.Module]:
     The copy shares the tensors, but not what the model's Python code remembers of its last input (as LeViT's does).
     """
     tensors = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
-    followed = deepcopy(backbone, tensors)  # type: ignore[arg-type]  # the memo: what is not copied but shared
+    followed = deepcopy(backbone, tensors)  # the memo: what is not copied but shared
     _, *options = inspect.signature(backbone.forward).parameters.values()
     return list(_Tracer().trace(followed, {option.name: option.default for option in options}).nodes), followed
 

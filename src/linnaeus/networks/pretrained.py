@@ -18,9 +18,9 @@ FACTS_FILE = Path(__file__).parent / "pretrained.csv"
 def pretrained_table(pattern: str) -> pd.DataFrame:
     """The pretrained models of timm whose name matches a pattern such as "efficientnet*", the most accurate first.
 
-    Columns: model, with the tag of its weights; million_parameters, of the backbone without its classification layer;
-    imagenet_top1, per cent of ImageNet-1k's validation images that the weights name rightly at this input; input_px, a
-    side; weights (installed, downloaded, to download). NaN where timm's own results, as `pretrained.csv` has them, say
+    Columns: model, with the tag of its weights; params_m, the backbone's parameters without its classification layer,
+    millions; top1, per cent of ImageNet-1k's validation images that the model names rightly at this input; input_px, a
+    side; weights (installed, downloaded, to download). NaN where `pretrained.csv`, which has timm's own results, says
     nothing. Raises RecipeError, with near names, where nothing matches.
     """
     names = timm.list_models(ALIASES.get(pattern, pattern), pretrained=True)
@@ -30,13 +30,13 @@ def pretrained_table(pattern: str) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "model": names,
-            "million_parameters": (facts["parameters"] / 1e6).round(2).to_numpy(),
-            "imagenet_top1": facts["top1"].to_numpy(),
+            "params_m": (facts["parameters"] / 1e6).round(2).to_numpy(),
+            "top1": facts["top1"].to_numpy(),
             "input_px": [timm.get_pretrained_cfg(name).input_size[-1] for name in names],
             "weights": [where_weights_are(name) for name in names],
         }
     )
-    return table.sort_values("imagenet_top1", ascending=False, kind="stable", ignore_index=True)
+    return table.sort_values("top1", ascending=False, kind="stable", ignore_index=True)
 
 
 def _near(pattern: str) -> str:

@@ -28,6 +28,7 @@ from linnaeus.recipe import Recipe
 from linnaeus.reporting.figures import history_figure, save_figure
 from linnaeus.runs import Run
 from linnaeus.scale.device import best_device, training_precision
+from linnaeus.scale.processes import this_shard, wait_for_all
 from linnaeus.settings import CleanRecipe
 from linnaeus.steps.splitting import load_splits
 from linnaeus.training.checkpoint import Checkpoints
@@ -75,6 +76,9 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training
     with _watch(project, recipe, training) as watch:
         fitted = train_classifier(classifier, recipe, images, watch)
     seconds = perf_counter() - started
+    if not this_shard().is_first:
+        wait_for_all()
+        return
     with whole_folder(project.runs / recipe.name) as folder:
         save_classifier(classifier, folder)
         history = continued_history(fitted.history.assign(model_id=recipe.name), earlier)
@@ -84,6 +88,7 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training
         made.save_provenance(_origin(project, recipe))
         save_figure(history_figure(history), made.history_picture)
     rmtree(project.checkpoints / recipe.name, ignore_errors=True)
+    wait_for_all()
 
 
 def _untrained(project: Project, recipe: Recipe, images: TrainingImages, earlier: Run | None) -> Classifier:
@@ -109,6 +114,8 @@ def _watch(project: Project, recipe: Recipe, training: Training) -> Iterator[Wat
     with reporting_to(manner.loggers, logs, recipe.name, recipe.model_dump(mode="json")) as report:
 
         def on_epoch(rows: Sequence[dict[str, float]]) -> None:
+            if not this_shard().is_first:
+                return
             write_with(folder / "history.csv", partial(pd.DataFrame(rows).to_csv, index=False))
             report(rows[-1])
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import torch
 
@@ -88,10 +88,9 @@ class Checkpoints:
         """
         if not self.resume or not self.path.is_file():
             return None
-        try:
-            content = _undamaged(self.path)
-        except Exception as error:  # unpickling has errors of its own
-            raise self._refused(f"is damaged ({error})") from None
+        content = _undamaged(self.path)
+        if content is None:
+            raise self._refused("is damaged")
         if content["format"] != FORMAT or content["standing"].keys() != {each.name for each in fields(Standing)}:
             raise self._refused("was written by another version")
         if content["key"] != self.key:
@@ -102,9 +101,13 @@ class Checkpoints:
         return TrainingError(f"{self.path} {why}; delete it, or train without --resume")
 
 
-def _undamaged(path: Path) -> Any:
-    """The content of a checkpoint. Raises where the file is not what was written."""
-    with ZipFile(path) as archive:  # whose check sums torch does not look at
-        if archive.testzip() is not None:
-            raise BadZipFile("a check sum is wrong")
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _undamaged(path: Path) -> dict[str, Any] | None:
+    """The content of a checkpoint; None where the file is not what was written, or never was one."""
+    try:
+        with ZipFile(path) as archive:
+            is_whole = archive.testzip() is None  # torch does not look at the check sums
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # unpickling has errors of its own
+        return None
+    is_checkpoint = isinstance(content, dict) and {"format", "key", "standing"} <= content.keys()
+    return content if is_whole and is_checkpoint else None

@@ -1,11 +1,13 @@
 """Train a network on batches; the epoch with the lowest validation loss is kept."""
 
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +24,7 @@ from linnaeus.errors import TrainingError
 from linnaeus.progress import Advance, Progress, silent
 from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.scale.device import best_device, training_precision
+from linnaeus.scale.processes import devices_here, this_shard
 from linnaeus.training.checkpoint import Checkpoints, Standing
 from linnaeus.training.interruption import interruptible
 from linnaeus.training.optimization import ParameterPlan, averaging, build_optimizer, rate_at, set_rate
@@ -30,6 +33,7 @@ from linnaeus.training.step import Measured, Step
 HISTORY_COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds"]
 COMPILE_PAYS_STEPS = 2000  # on CUDA: compiling takes about a minute
 
+BatchNorm = torch.nn.modules.batchnorm._BatchNorm
 Loaders = tuple[DataLoader[Batch], DataLoader[Batch]]
 EpochReport = Callable[[Sequence[dict[str, float]]], None]
 
@@ -94,11 +98,8 @@ class _Fitting:
         self.standing = Standing()
         self.best: dict[str, torch.Tensor] = {}
         self.trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return self.recipe.epochs * len(self.train_loader)
+        self.batches = _batches(network, self.train_loader)
+        self.steps = recipe.epochs * self.batches
 
     def train(self, class_weights: torch.Tensor | None, is_asked_to_stop: Callable[[], bool]) -> None:
         """Every epoch until the last, or until validation has not improved for too long."""
@@ -111,7 +112,7 @@ class _Fitting:
         self.is_asked_to_stop = is_asked_to_stop
         self._go_on_from_checkpoint()
         with self.watch.progress(f"Training, {self.recipe.epochs} epochs at most", max(self.steps, 1)) as advance:
-            advance(self.standing.epoch * len(self.train_loader) + self.standing.step)
+            advance(self.standing.epoch * self.batches + self.standing.step)
             while not self._is_finished():
                 self._train_epoch(advance)
                 self._end_epoch()
@@ -137,7 +138,7 @@ class _Fitting:
         loader = self.train_loader
         loader.sampler.set_epoch(standing.epoch, standing.step * (loader.batch_size or 1))  # type: ignore[attr-defined]
         started = perf_counter() - standing.seconds
-        for inputs, labels in loader:
+        for inputs, labels in islice(loader, self.batches - standing.step):
             self._train_step(inputs, labels)
             standing.seconds = perf_counter() - started
             advance(1)
@@ -162,7 +163,7 @@ class _Fitting:
 
     def _number(self, step: int) -> int:
         """How many steps come before a step of the epoch that has begun."""
-        return self.standing.epoch * len(self.train_loader) + step
+        return self.standing.epoch * self.batches + step
 
     def _rate(self, step: int) -> float:
         return rate_at(self.recipe, self._number(step), self.steps)
@@ -194,18 +195,22 @@ class _Fitting:
         loss = correct = weight = 0.0
         with self.fabric.autocast():
             for inputs, labels in self.val_loader:
+                if not len(labels):  # another process's share
+                    continue
                 labels = labels.to(self.fabric.device)  # noqa: PLW2901
                 measured = self.step.measure(judged, inputs.to(self.fabric.device), labels)
                 loss, correct = loss + measured.loss, correct + measured.correct
                 weight += self.step.weight(labels)
         images = len(self.val_loader.dataset)  # type: ignore[arg-type]
+        loss, correct, weight = self._sums(loss, correct, weight)
+        train_loss, train_correct, seen = self._sums(standing.loss, standing.correct, standing.seen)
         rate = self._rate(standing.step - 1)
         if not np.isfinite(loss):
             raise self._diverged(f"the validation loss became {loss}", f"after step {standing.step}", rate)
         row = {
             "epoch": standing.epoch + 1,
-            "loss": standing.loss / max(standing.seen, 1),
-            "accuracy": standing.correct / max(standing.seen, 1),
+            "loss": train_loss / max(seen, 1),
+            "accuracy": train_correct / max(seen, 1),
             "val_loss": loss / weight,
             "val_accuracy": correct / images,
             "learning_rate": rate,
@@ -214,6 +219,17 @@ class _Fitting:
         if row["val_loss"] < standing.best_loss:
             standing.best_epoch, standing.best_loss = standing.epoch + 1, row["val_loss"]
             self.best = deepcopy(judged.state_dict())
+
+    def _sums(self, *values: float) -> list[float]:
+        """The values, each summed over all processes."""
+        if self.fabric.world_size == 1:
+            return [*values]
+        summed: torch.Tensor = self.fabric.all_reduce(torch.tensor(values, dtype=torch.float64), reduce_op="sum")
+        return [float(value) for value in summed]
+
+    def _any(self, wish: bool) -> bool:
+        """Whether any process wishes it."""
+        return self._sums(float(wish))[0] > 0
 
     def _end_epoch(self) -> None:
         standing = self.standing
@@ -230,13 +246,13 @@ class _Fitting:
     def _keep(self) -> None:
         """Save where the training stands where that is due; save and stop where Ctrl-C asks for it."""
         checkpoints = self.watch.checkpoints
-        if self.is_asked_to_stop():
+        if self._any(self.is_asked_to_stop()):
             self._stop(checkpoints)
         if checkpoints is not None and checkpoints.is_due():
             self._save(checkpoints)
 
     def _stop(self, checkpoints: Checkpoints | None) -> None:
-        epoch, step, steps = self.standing.epoch, self.standing.step, len(self.train_loader)
+        epoch, step, steps = self.standing.epoch, self.standing.step, self.batches
         where = f"in epoch {epoch + 1}, after step {step} of {steps}" if step else f"after epoch {epoch}"
         if checkpoints is None:
             raise KeyboardInterrupt(f"Stopped {where}.")
@@ -247,6 +263,8 @@ class _Fitting:
         )
 
     def _save(self, checkpoints: Checkpoints) -> None:
+        if not self.fabric.is_global_zero:
+            return
         if not _are_finite(value for value in self.network.state_dict().values() if value.is_floating_point()):
             step = self.standing.step
             raise self._diverged("a weight became infinite or not a number", f"after step {step}", self._rate(step - 1))
@@ -267,6 +285,17 @@ class _Fitting:
             self.average.load_state_dict(tensors["average"])
 
 
+def _batches(network: nn.Module, loader: DataLoader[Batch]) -> int:
+    """Steps of an epoch. A last batch that is too small for the processes, or less than a quarter where it would move
+    running statistics, is left out; another one each epoch, where the loader shuffles."""
+    size = loader.batch_size or 1
+    network.train()
+    moves_statistics = any(isinstance(module, BatchNorm) and module.training for module in network.modules())
+    least = max(this_shard().of, math.ceil(size / 4) if moves_statistics else 1)
+    rest = len(loader.dataset) % size  # type: ignore[arg-type]
+    return max(len(loader) - int(0 < rest < least), 1)
+
+
 def _are_finite(tensors: Iterable[torch.Tensor]) -> bool:
     with torch.no_grad():
         return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors)))
@@ -274,9 +303,12 @@ def _are_finite(tensors: Iterable[torch.Tensor]) -> bool:
 
 def _fabric(recipe: TrainingRecipe) -> Any:
     device = best_device()
+    shard = this_shard()
     fabric = lf.Fabric(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=1,
+        devices=devices_here(),
+        num_nodes=shard.of // devices_here(),
+        strategy="ddp_find_unused_parameters_true" if shard.of > 1 else "auto",
         precision=training_precision(recipe.precision, device),
     )
     fabric.launch()

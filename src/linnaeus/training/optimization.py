@@ -40,9 +40,9 @@ def build_optimizer(network: nn.Module, recipe: TrainingRecipe, plan: ParameterP
         {"params": parameters, "share": share, "weight_decay": recipe.weight_decay if decays else 0.0}
         for (share, decays), parameters in groups.items()
     ]
+    if recipe.optimizer == "sgd":  # the fused one fails where parameters of a group begin to be trained later
+        return torch.optim.SGD(options, recipe.learning_rate, momentum=0.9, nesterov=True)
     is_fused = {parameter.device.type for parameter in network.parameters()} <= {"cpu", "cuda"}
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(options, recipe.learning_rate, momentum=0.9, nesterov=True, fused=is_fused)
     adam = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return adam(options, recipe.learning_rate, eps=KERAS_EPSILON, fused=is_fused)
 

@@ -74,7 +74,10 @@ class Step:
         return float(len(labels) if self.class_weights is None else self.class_weights[labels].sum())
 
     def _added_up(self, blend: Mixture, part: int) -> Measured:
+        # Processes average their gradients, so each divides by its share of all processes' weight.
         total = self.weight(blend.labels)
+        if self.fabric.world_size > 1:
+            total = float(self.fabric.all_reduce(torch.tensor(total), reduce_op="sum")) / self.fabric.world_size
         loss_sum = correct = 0.0
         for start in range(0, len(blend.inputs), part):
             chosen = slice(start, start + part)

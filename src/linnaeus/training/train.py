@@ -21,6 +21,7 @@ from linnaeus.networks.head import NearestNeighbours
 from linnaeus.progress import Progress, silent
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, AugmentRecipe, ScratchRecipe, TransferRecipe
+from linnaeus.scale.processes import first_process_alone, this_shard
 from linnaeus.training.features import activation_bytes, cached_activations
 from linnaeus.training.fit import Fitted, Loaders, Watch, fit
 from linnaeus.training.fitted_heads import Features, fit_neighbours, fit_probe
@@ -83,6 +84,11 @@ def prepare(
     Raises TrainingError where the training or validation part is empty.
     """
     _check_parts(images.splits)
+    with first_process_alone():
+        return _prepared(classifier, recipe, images, progress)
+
+
+def _prepared(classifier: Classifier, recipe: Recipe, images: TrainingImages, progress: Progress) -> Prepared:
     trunk, network = divide(classifier)
     if trunk is not None and _is_cached(trunk, classifier, recipe, len(images.hashes)):
         loaders = _Seen(trunk, classifier, recipe, images, progress).loaders()
@@ -127,7 +133,7 @@ def image_loaders(
     val = ImageDataset(images.splits.val, images.folder, shuffle=False, preprocess=preprocess)
     cached = partial(with_cached_pixels, folder=images.pixels, progress=progress)
     hashes = [list(images.hashes[part["relpath"]]) for part in (table, images.splits.val)]
-    return cached(train, hashes[0]).loader(size), cached(val, hashes[1]).loader(size)
+    return cached(train, hashes[0]).loader(size, this_shard()), cached(val, hashes[1]).loader(size, this_shard())
 
 
 class _Seen:
@@ -169,7 +175,7 @@ class _Seen:
         labels, seed = table["label"].to_numpy(), self.training.seed
         views = self.views if shuffle and self.views else [self.activations]
         shown = TensorTable(views, self._rows(table), labels, shuffle=shuffle, seed=seed)
-        return shown.loader(self.training.batch_size)
+        return shown.loader(self.training.batch_size, this_shard())
 
     def _rows(self, table: pd.DataFrame) -> NDArray[np.int64]:
         rows: NDArray[np.int64] = self.place[table["relpath"]].to_numpy()
