@@ -78,6 +78,15 @@ def test_models_prints_the_decks_layer_table() -> None:
     assert "Trainable params: 4,818,858" in result.output
 
 
+def test_models_lists_pretrained_backbones_and_says_unknown_where_it_does_not_know() -> None:
+    result = RUNNER.invoke(app, ["models", "--pretrained", "resnet18*"], env={"COLUMNS": "120"})
+    assert "resnet18.a1_in1k" in result.stdout
+    assert "69.75" in result.stdout  # resnet18.tv_in1k
+    assert "unknown" in RUNNER.invoke(app, ["models", "--pretrained", "vit_base_patch16_clip_224.openai"]).stdout
+    wrong = RUNNER.invoke(app, ["models", "resnet", "--pretrained", "resnet*"])
+    assert wrong.exit_code == 2
+
+
 def test_models_without_a_name_lists_every_recipe() -> None:
     names = [row["name"] for row in json.loads(RUNNER.invoke(app, ["models", "--json"]).stdout)]
     assert {"conv4invto128-dense256-up", "mobnet2-dense256", "lite0-dense256-finetune"} <= set(names)

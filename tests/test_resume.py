@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from colours import write_images
 from linnaeus import stages
 from linnaeus.cli.main import app
 from linnaeus.errors import TrainingError
+from linnaeus.files import file_hash
 from linnaeus.progress import Advance
 from linnaeus.recipe import load_recipe
 from linnaeus.runs import Run
-from linnaeus.settings import CleanRecipe
+from linnaeus.settings import CleanRecipe, SplitRecipe
 from linnaeus.steps.training import Manner
 
 RECIPE = """
@@ -33,10 +35,12 @@ training:
    average: 0.9, label_smoothing: 0.1}
 """
 SECONDS_A_STEP = 0.1  # of the trainings that are stopped
-PATIENCE_SECONDS = 60
+STEPS_BEFORE_THE_KILL = 7
+PATIENCE_SECONDS = 120  # before a test fails
 
 # The command line with a bar that takes its time, so that there is time to stop it.
 SLOW_COMMAND = f"""
+import signal
 import time
 from contextlib import contextmanager
 from linnaeus import progress
@@ -47,8 +51,18 @@ def bars(description, total):
     yield lambda steps: time.sleep({SECONDS_A_STEP})
 
 progress.bars = bars
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
 main()
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums are rounded otherwise by another number of threads, and one is fastest for images this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +94,8 @@ def undisturbed(fresh: Path, recipe_file: Path, tmp_path_factory: pytest.TempPat
 
 
 def _slow_training(project: Path, recipe_file: Path) -> None:
+    torch.set_num_threads(1)
+
     @contextmanager
     def slow(description: str, total: int) -> Iterator[Advance]:
         yield lambda steps: time.sleep(SECONDS_A_STEP)
@@ -101,60 +117,96 @@ def _assert_same(run: Run, undisturbed: Run) -> None:
     assert run.training.best_epoch == undisturbed.training.best_epoch
 
 
-def _kill_while_it_trains(project: Path, recipe_file: Path, steps: int) -> None:
-    """Begin a training in a process of its own, and kill it once it has saved so many steps."""
+def test_killed_while_it_trains_it_goes_on_to_the_very_same_model(
+    project: Path, recipe_file: Path, undisturbed: Run
+) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["linnaeus.stages"])
     process = context.Process(target=_slow_training, args=(project, recipe_file))
     process.start()
-    state, seen = project / "checkpoints" / "own" / "state.pt", set[int]()
+    state, saved = project / "checkpoints" / "own" / "state.pt", set[int]()
 
-    def has_saved() -> bool:
+    def has_saved_often() -> bool:
         if state.is_file():
-            seen.add(state.stat().st_mtime_ns)
-        return len(seen) >= steps
+            saved.add(state.stat().st_mtime_ns)
+        return len(saved) > STEPS_BEFORE_THE_KILL
 
-    _wait_until(has_saved)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    try:
+        _wait_until(has_saved_often)
+    finally:
+        process.kill()
+        process.join()
     assert process.exitcode == -signal.SIGKILL
-
-
-def test_killed_while_it_trains_it_goes_on_to_the_very_same_model(
-    project: Path, recipe_file: Path, undisturbed: Run
-) -> None:
-    _kill_while_it_trains(project, recipe_file, steps=8)
     assert not (project / "runs" / "own").exists()
-    run = stages.train(project, recipe_file, manner=Manner(resume=True))
-    _assert_same(run, undisturbed)
+    _assert_same(stages.train(project, recipe_file, manner=Manner(resume=True)), undisturbed)
     assert not (project / "checkpoints" / "own").exists()
 
 
-def test_killed_and_begun_anew_it_ends_the_same_as_well(project: Path, recipe_file: Path, undisturbed: Run) -> None:
-    _kill_while_it_trains(project, recipe_file, steps=2)
+class _Cut(Exception):
+    pass
+
+
+def _begin(project: Path, recipe_file: Path) -> None:
+    """Train for three steps, of which two are kept."""
+
+    @contextmanager
+    def cutting(description: str, total: int) -> Iterator[Advance]:
+        begun: list[int] = []
+
+        def advance(steps: int) -> None:
+            begun.append(steps)
+            if len(begun) == 4:
+                raise _Cut
+
+        yield advance if description.startswith("Training") else lambda steps: None
+
+    with pytest.raises(_Cut):
+        stages.train(project, recipe_file, manner=Manner(checkpoint_seconds=0), progress=cutting)
+    assert (project / "checkpoints" / "own" / "state.pt").is_file()
+
+
+def test_what_was_begun_is_begun_anew_unless_it_is_to_go_on(
+    project: Path, recipe_file: Path, undisturbed: Run
+) -> None:
+    _begin(project, recipe_file)
     _assert_same(stages.train(project, recipe_file), undisturbed)
+    assert not (project / "checkpoints" / "own").exists()
 
 
-def test_what_was_begun_on_other_settings_or_splits_is_not_gone_on_with(project: Path, recipe_file: Path) -> None:
-    _kill_while_it_trains(project, recipe_file, steps=2)
-    changed = load_recipe(recipe_file).changed({"training.epochs": 7}, name="own")
+def test_what_was_begun_on_other_settings_is_not_gone_on_with(project: Path, recipe_file: Path) -> None:
+    _begin(project, recipe_file)
+    changed = load_recipe(recipe_file).changed({"training.epochs": 2}, name="own")
     with pytest.raises(TrainingError, match=r"other images, splits or settings; delete it, or train without --resume"):
         stages.train(project, changed, manner=Manner(resume=True))
-    assert stages.train(project, changed).folder.is_dir()
+    assert len(stages.train(project, changed).history) == 2
+
+
+def test_what_was_begun_on_other_splits_is_not_gone_on_with(project: Path, recipe_file: Path) -> None:
+    _begin(project, recipe_file)
+    stages.split(project, SplitRecipe(seed=9))
+    with pytest.raises(TrainingError, match="other images, splits or settings"):
+        stages.train(project, recipe_file, manner=Manner(resume=True))
+
+
+def test_a_run_says_what_it_was_made_from_and_with(undisturbed: Run, recipe_file: Path) -> None:
+    origin, root = undisturbed.provenance, undisturbed.folder.parents[1]
+    assert origin["images_sha256"] == file_hash(root / "clean.parquet")
+    assert origin["splits_sha256"] == file_hash(root / "splits.parquet")
+    assert (origin["seed"], origin["recipe"]) == (0, "own")
+    assert {"time", "device", "precision", "command", "versions", "machine"} <= origin.keys()
+    assert undisturbed.recipe == load_recipe(recipe_file)
 
 
 def test_ctrl_c_ends_after_the_step_and_resume_goes_on(project: Path, recipe_file: Path, undisturbed: Run) -> None:
     command = [sys.executable, "-c", SLOW_COMMAND, "train", str(project), "--recipe", str(recipe_file)]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    )
-    _wait_until((project / "checkpoints" / "own" / "history.csv").is_file)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=PATIENCE_SECONDS)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        _wait_until((project / "checkpoints" / "own" / "history.csv").is_file)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == 1
     assert "Stopped in epoch " in told or "Stopped after epoch " in told
     assert "--resume" in told

@@ -7,7 +7,8 @@
     |-- RecipeError         a recipe, a plan or a setting is wrong
     |-- ProjectError        a stage is asked for before the stage it reads from
     |-- WeightsError        pretrained weights cannot be had
-    |-- TrainingError       training went wrong (loss no longer finite, an empty part)
+    |-- TrainingError       training went wrong (an empty part, a damaged image)
+    |   `-- DivergedError   a loss, a gradient or a weight is no longer finite
     |-- PredictionError     there is nothing to predict with, or nothing to predict on
     `-- MissingExtraError   an optional package is needed; the message has its pip line
 
@@ -50,6 +51,10 @@ class WeightsError(LinnaeusError):
 
 class TrainingError(LinnaeusError):
     """Training cannot start or cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """A loss, a gradient or a weight is no longer finite, as it happens with too high a rate."""
 
 
 class PredictionError(LinnaeusError):

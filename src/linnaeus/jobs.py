@@ -7,17 +7,17 @@ from typing import Any
 
 from linnaeus.data.demo import write_demo_images
 from linnaeus.data.sources import image_folder
-from linnaeus.files import read_json, whole_folder
+from linnaeus.files import whole_folder
 from linnaeus.outcomes import Outcome, Tuning, Untried
 from linnaeus.progress import Progress, silent
-from linnaeus.project import create_project, open_project
+from linnaeus.project import Project, create_project, open_project
 from linnaeus.recipe import Plan, Recipe, load_recipe
 from linnaeus.runs import Run
 from linnaeus.settings import CheckRecipe, CleanRecipe, DuplicateRecipe, ScanRecipe
 from linnaeus.stages import AnyProject, catalogue, check, clean, compare, evaluate, report, split, train
 from linnaeus.steps.splitting import check_no_leaks
 from linnaeus.steps.training import Manner, training_images
-from linnaeus.steps.tuning import load_trials, search_rate, search_settings
+from linnaeus.steps.tuning import load_search, search_rate, search_settings
 from linnaeus.training.cost import cheapest_first, estimated_seconds
 from linnaeus.training.rate_finder import RateSearch
 
@@ -40,7 +40,7 @@ def run(
     images: the folder, or the name of a public set ("animals10"), which is downloaded. `show` gets each stage's
     result as soon as there is one.
     minutes: a model that would not be trained by then is left out, and listed with the time it would take; the first
-    is always trained.
+    is always trained, and so is what was trained before.
     """
     started, plan = perf_counter(), plan or Plan()
     folder, names = image_folder(images)
@@ -54,8 +54,9 @@ def run(
     runs: list[Run] = []
     untried: list[Untried] = []
     for recipe in cheapest_first(plan.recipes):
-        if minutes is not None and runs:
+        if minutes is not None and runs and (force or not _is_trained(opened, recipe)):
             seconds = estimated_seconds(recipe, training_images(opened), plan.clean)
+            seconds += sum(each.seconds for each in untried if each.name == recipe.starts_from)
             if perf_counter() - started + seconds > 60 * minutes:
                 untried.append(Untried(recipe.name, seconds))
                 continue
@@ -72,6 +73,12 @@ def run(
     )
     show(outcome)
     return outcome
+
+
+def _is_trained(project: Project, recipe: Recipe) -> bool:
+    """Whether there is a run by this very recipe, on the images and splits that the project has now."""
+    is_there = recipe.name in project.trained() and project.is_trained_on_current(recipe.name)
+    return is_there and Run(project.runs / recipe.name).recipe == recipe
 
 
 def demo(
@@ -113,8 +120,8 @@ def tune(
     check_no_leaks(opened, allow=allow_leaks)
     best = search_settings(opened, recipe, minutes, force=force, progress=progress)
     tuned = train(opened, best, allow_leaks=allow_leaks, force=force, progress=progress)
-    importances: dict[str, float] = read_json(opened.tuning / recipe.name / "importances.json")
-    return Tuning(recipe.name, load_trials(opened, recipe.name), importances, tuned)
+    trials, importances = load_search(opened, recipe.name)
+    return Tuning(recipe.name, trials, importances, tuned)
 
 
 def find_rate(project: AnyProject, recipe: Recipe | str | Path, *, progress: Progress = silent) -> RateSearch:

@@ -271,6 +271,7 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
         "leaks": file_hash(opened.leaks),
         "leaderboard": file_hash(opened.leaderboard),
         "runs": [opened.stamp(f"evaluate-{name}")["key"] for name in comparison.table["model_id"]],
+        "searches": [file_hash(table) for table in sorted(opened.tuning.glob("*/trials.csv"))],
     }
 
     def work() -> None:

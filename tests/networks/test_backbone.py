@@ -233,8 +233,8 @@ def test_a_backbone_that_cannot_be_traced_is_trained_whole_from_images() -> None
 
 def test_the_last_blocks_of_a_backbone_that_cannot_be_traced_are_counted_as_they_are_registered() -> None:
     backbone = _Untraceable()
-    backbone.group_matcher = lambda coarse: {"stem": "^first", "blocks": "^(last)"}  # type: ignore[assignment]
-    assert last_blocks(backbone, 5) == 2
+    backbone.group_matcher = lambda coarse: {"stem": "^first", "blocks": "^last"}  # type: ignore[assignment]
+    assert [last_blocks(backbone, blocks) for blocks in (1, 2)] == [1, 2]
 
 
 def test_running_statistics_count_as_not_trainable_as_in_keras() -> None:

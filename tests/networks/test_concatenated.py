@@ -40,6 +40,11 @@ def _member(own: Preprocessing, given: Preprocessing) -> tuple[Member, _Seen]:
     return Member(seen, own, given), seen
 
 
+def _names(member: nn.Module) -> list[str]:
+    assert isinstance(member, Member)
+    return [*member.backbone.state_dict()]
+
+
 def _images(size: int) -> torch.Tensor:
     return torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
@@ -92,12 +97,12 @@ def test_the_first_s_preprocessing_at_the_largest_size_is_everyone_s() -> None:
 def test_an_input_size_is_that_of_every_member() -> None:
     body = build_concatenated(_recipe(FIRST, SECOND, input_size=96), pretrained=False)
     assert body.preprocessing.size == 96
-    assert [member.own.size for member in body.members] == [96, 96]  # type: ignore[union-attr]
+    assert [member.own.size for member in body.members] == [96, 96]
 
 
 def test_the_weights_of_all_members_are_saved_and_nothing_else(body: Concatenated) -> None:
-    count = sum(len(member.backbone.state_dict()) for member in body.members)  # type: ignore[union-attr,operator]
-    assert len(body.state_dict()) == count
+    names = [f"members.{place}.backbone.{name}" for place, member in enumerate(body.members) for name in _names(member)]
+    assert [*body.state_dict()] == names
 
 
 def test_members_that_differ_in_preprocessing_alone_can_be_told_apart() -> None:

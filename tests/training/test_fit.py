@@ -385,3 +385,9 @@ def test_training_with_16_bit_floats_stays_close_to_that_with_32() -> None:
     losses = [each.history["val_loss"] for each in (exact, rounded)]
     pd.testing.assert_series_equal(losses[0], losses[1], rtol=0.1)
     assert not losses[0].equals(losses[1])
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_training_prints_nothing(precision: str, capfd: pytest.CaptureFixture[str]) -> None:
+    _train(epochs=1, precision=precision)
+    assert capfd.readouterr() == ("", "")

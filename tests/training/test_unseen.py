@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "scratch": (SCRATCH, {"augment": {}}),
     "frozen": (TRANSFER, {"augment": None}),
     "frozen, augmented": (TRANSFER, {"augment": {}}),
+    "frozen, in two views": (TRANSFER, {"augment": {}, "views": 2}),
     "probe": (FITTED | {"head": "probe"}, {"augment": None, "balance": "class-weights"}),
     "nearest neighbours": (FITTED | {"head": "knn"}, {"augment": None, "balance": "none"}),
     "fine-tuned": (TUNED, {"augment": None, "balance": "up"}),
@@ -55,7 +56,7 @@ def images(tmp_path: Path) -> TrainingImages:
             rows.append((f"{name}/{number}.png", name))
     splits = split_table(with_labels(pd.DataFrame(rows, columns=["relpath", "category"])))
     hashes = pd.Series({relpath: file_hash(tmp_path / "clean" / relpath) for relpath, _ in rows})
-    return TrainingImages(splits, tmp_path / "clean", hashes, tmp_path / "cache")
+    return TrainingImages(splits, tmp_path / "clean", hashes, tmp_path / "cache", tmp_path / "pixels")
 
 
 def _with_other_labels(table: pd.DataFrame, part: str) -> pd.DataFrame:
@@ -76,7 +77,8 @@ def _poisoned(images: TrainingImages) -> TrainingImages:
     hashes = images.hashes.copy()
     hashes[relpaths] = "f" * 64
     splits = Splits(_with_other_labels(images.splits.table, "test"))
-    return replace(images, splits=splits, hashes=hashes, cache=images.cache.with_name("other"))
+    caches = {"cache": images.cache.with_name("other"), "pixels": images.pixels.with_name("others")}
+    return replace(images, splits=splits, hashes=hashes, **caches)
 
 
 def _trained(recipe: Recipe, images: TrainingImages) -> tuple[dict[str, torch.Tensor], Fitted]:

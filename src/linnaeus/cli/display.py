@@ -16,6 +16,8 @@ from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.networks.summary import ModelSummary
 from linnaeus.outcomes import Comparison, Evaluation, Outcome
+from linnaeus.recipe import load_recipe, recipe_names
+from linnaeus.recipe_sections import FITTED_HEADS
 from linnaeus.runs import Run
 
 MOST_ROWS = 10
@@ -191,18 +193,26 @@ def _(result: Outcome) -> list[Part]:
 def _what_time_buys(result: Outcome, project: str) -> list[Part]:
     """What training time bought so far, and what more of it could go into."""
     bought = "; ".join(f"{name} {accuracy:.1%} after {seconds:,.0f} s" for name, accuracy, seconds in result.bought)
-    untried = "\n".join(
-        f"  about {each.seconds:,.0f} s:  linnaeus train {project} --recipe {each.name}" for each in result.untried
-    )
-    known = {run.model_id for run in result.runs}
-    searched = next((name for name, _, _ in reversed(result.bought) if name in known), result.comparison.chosen)
-    tuning = f"  as long as you like:  linnaeus tune {project} --recipe {searched} --minutes 20"
+    more = [
+        f"  about {each.seconds:,.0f} s for {each.name}: the same command with more --minutes"
+        for each in result.untried
+    ]
+    if (searched := _searched(result)) is not None:
+        more.append(f"  as long as you like:  linnaeus tune {project} --recipe {searched} --minutes 20")
     return [
         f"What training time bought, in validation accuracy: {bought}",
-        "More time could go into",
-        *filter(None, [untried]),
-        tuning,
+        *(["More time could go into\n" + "\n".join(more)] if more else []),
     ]
+
+
+def _searched(result: Outcome) -> str | None:
+    """The best model whose settings can be searched, by its recipe's name, or by its file where it has no other."""
+    for name in result.comparison.table["model_id"]:
+        run = Run(result.project.runs / name)
+        if getattr(run.recipe.model, "head", "") not in FITTED_HEADS and run.recipe.training.epochs:
+            is_ours = name in recipe_names() and load_recipe(name) == run.recipe
+            return str(name) if is_ours else escape(str(run.folder / "recipe.yaml"))
+    return None
 
 
 @singledispatch
@@ -271,6 +281,7 @@ def _(result: Outcome) -> Any:
         "chosen": result.comparison.chosen,
         **plain(result.comparison),
         "costs": [asdict(cost) for cost in result.costs],
+        "untried": [asdict(each) for each in result.untried],
     }
 
 

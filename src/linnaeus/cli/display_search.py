@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 from rich.table import Table
 
 from linnaeus.cli.display import Part, plain, table_of, tables
@@ -13,11 +14,16 @@ MOST_TRIALS = 5
 
 @tables.register
 def _(result: Tuning) -> list[Part]:
-    trials = result.trials.sort_values("val_loss").head(MOST_TRIALS)
-    shown = trials.drop(columns=["seconds"]).assign(trial=trials["trial"] + 1).dropna(axis=1, how="all")
+    whole = result.trials[result.trials["state"] == "complete"]
+    best = whole.sort_values("val_loss").head(MOST_TRIALS)
+    shown = best.drop(columns=["state", "seconds"]).assign(trial=best["trial"] + 1).dropna(axis=1, how="all")
     for column in shown.select_dtypes("float").columns:
-        shown[column] = [f"{value:.3g}" if value == value else "" for value in shown[column]]  # noqa: PLR0124  # NaN
-    parts: list[Part] = [f"Searched {len(result.trials)} settings of {result.name}; the best by validation loss:"]
+        shown[column] = [f"{value:.3g}" if pd.notna(value) else "" for value in shown[column]]
+    shown.columns = shown.columns.str.replace("_", " ")
+    parts: list[Part] = [
+        f"Tried {len(result.trials)} settings of {result.name}, {len(whole)} of them to the end. The best by validation "
+        "loss:"
+    ]
     parts.append(table_of(shown))
     if result.importances:
         moved = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in result.importances.items())

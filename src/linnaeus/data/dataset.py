@@ -77,7 +77,8 @@ class Shared(Dataset[Batch]):
         return len(self.whole)
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        return self.whole.batch(self.shard.share(draws))
+        share = self.shard.share(draws)
+        return self.whole.batch(share) if share else (torch.empty(0), torch.empty(0, dtype=torch.int64))
 
 
 class AheadLoader(DataLoader[AnyBatch]):
@@ -202,7 +203,8 @@ class ImageDataset(Dataset[Batch]):
 class TensorTable(Dataset[Batch]):
     """Rows of arrays, or of what gives some like one, as inputs: what a frozen trunk has computed of each image.
 
-    views: the same images' inputs, each time of another view of them; an item comes in another one each epoch.
+    views: the same images' inputs, each time of another view of them; an item comes in another one each epoch, and so
+        do items of one row in one epoch.
     rows: which row of each view an item is; repeats are free.
     """
 
@@ -211,6 +213,7 @@ class TensorTable(Dataset[Batch]):
     ) -> None:
         self.views = views
         self.rows = rows
+        self.repeat = pd.Series(rows).groupby(rows).cumcount().to_numpy()  # how often its row came before an item
         self.labels = torch.tensor(labels.tolist(), dtype=torch.int64)
         self.shuffle = shuffle
         self.seed = seed
@@ -221,7 +224,7 @@ class TensorTable(Dataset[Batch]):
     def batch(self, draws: Sequence[Draw]) -> Batch:
         """Inputs and labels of items."""
         chosen = np.array([draw.row for draw in draws])
-        inputs = torch.from_numpy(self._inputs(chosen, (chosen + draws[0].epoch) % len(self.views)))
+        inputs = torch.from_numpy(self._inputs(chosen, (self.repeat[chosen] + draws[0].epoch) % len(self.views)))
         is_spatial = inputs.ndim == 4
         return inputs.contiguous(memory_format=torch.channels_last) if is_spatial else inputs, self.labels[chosen]
 

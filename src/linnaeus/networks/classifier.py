@@ -11,7 +11,14 @@ from torch import nn
 
 from linnaeus.errors import PredictionError, RecipeError
 from linnaeus.files import read_json, write_json, write_with
-from linnaeus.networks.backbone import backbone_preprocessing, build_backbone, feature_width, last_layer_parameters
+from linnaeus.networks.backbone import (
+    backbone_preprocessing,
+    build_backbone,
+    feature_width,
+    last_blocks,
+    last_layer_parameters,
+)
+from linnaeus.networks.concatenated import build_concatenated
 from linnaeus.networks.head import NearestNeighbours, build_head
 from linnaeus.networks.scratch import build_convolutions, feature_count, scratch_preprocessing
 from linnaeus.recipe import checked
@@ -92,6 +99,9 @@ def build_classifier(
             body: nn.Module = build_convolutions(model)
             features = feature_count(model, clean.size)
             preprocessing = scratch_preprocessing(clean.size)
+        elif model.more_backbones:
+            body = joined = build_concatenated(model, pretrained=pretrained)
+            features, preprocessing = joined.num_features, joined.preprocessing
         else:
             body = build_backbone(model, pretrained=pretrained)
             features = feature_width(body)
@@ -116,8 +126,15 @@ def freeze(classifier: Classifier) -> None:
         return
     classifier.body.requires_grad_(False)
     if not model.is_frozen:
-        for parameter in last_layer_parameters(classifier.body, model.unfrozen_last_layers):
+        for parameter in last_layer_parameters(classifier.body, unfrozen_layers(classifier.body, model)):
             parameter.requires_grad_(True)
+
+
+def unfrozen_layers(backbone: nn.Module, model: TransferRecipe) -> int:
+    """How many of the backbone's last layers are trained, whether the recipe counts layers or blocks."""
+    if model.unfrozen_last_blocks:
+        return last_blocks(backbone, model.unfrozen_last_blocks)
+    return model.unfrozen_last_layers
 
 
 def continue_from(classifier: Classifier, earlier: Classifier, name: str) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from linnaeus.networks.backbone import count_parameters, timm_name
 from linnaeus.networks.classifier import Classifier, build_classifier, freeze
+from linnaeus.networks.concatenated import Concatenated
 from linnaeus.networks.scratch import GlobalAverage, ResidualBlock
 from linnaeus.recipe import Recipe, load_recipe, recipe_names
 from linnaeus.recipe_sections import ScratchRecipe, TransferRecipe
@@ -105,8 +106,15 @@ def _plain_rows(part: nn.Module, values: torch.Tensor, rows: list[tuple[str, str
 def _backbone_rows(
     backbone: nn.Module, model: TransferRecipe, images: torch.Tensor, rows: list[tuple[str, str, int]]
 ) -> torch.Tensor:
+    if isinstance(backbone, Concatenated):
+        joined = []
+        for name, member in zip((model.backbone, *model.more_backbones), backbone.members, strict=True):
+            joined.append(member(images))
+            rows.append((timm_name(name), _shape(joined[-1]), sum(count_parameters(member))))
+        rows.append(("Concatenate", _shape(features := torch.cat(joined, dim=1)), 0))
+        return features
     unpooled: torch.Tensor = backbone.forward_features(images)  # type: ignore[operator]  # every timm model has it
-    features: torch.Tensor = backbone(images)
+    features = backbone(images)
     rows.append((timm_name(model.backbone), _shape(unpooled), sum(count_parameters(backbone))))
     if unpooled.ndim == 4:
         rows.append(("global_average_pooling2d", _shape(features), 0))

@@ -47,9 +47,7 @@ def gather_facts(project: Project, leaderboard: pd.DataFrame) -> ReportFacts:
         in_use=_in_use(read_catalogue(project.clean_catalogue), splits),
         leaderboard=leaderboard,
         models=tuple(_model(run, row) for run, row in zip(runs, rows, strict=True)),
-        searches=tuple(
-            _search(folder) for folder in sorted(project.tuning.glob("*/")) if (folder / "best.yaml").is_file()
-        ),
+        searches=_searches(project),
         predictions=predictions.assign(predicted=predictions["predicted_category"]),
         read_thumbnail=lambda kind, relpath: thumbnail_jpeg(folders[kind] / relpath, THUMBNAIL_SIDE),
         costs=project.costs(),
@@ -97,18 +95,24 @@ def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
     )
 
 
-def _search(folder: Path) -> SearchFacts:
+def _searches(project: Project) -> tuple[SearchFacts, ...]:
+    """The searches on the images and splits that the project has now."""
+    found = [(path.parent, read_json(path)) for path in sorted(project.tuning.glob("*/search.json"))]
+    current = project.current_inputs()
+    return tuple(_search(folder, search["importances"]) for folder, search in found if search["inputs"] == current)
+
+
+def _search(folder: Path, importances: dict[str, float]) -> SearchFacts:
     trials = pd.read_csv(folder / "trials.csv")
     best = trials[trials["state"].eq("complete")].sort_values("val_loss").iloc[0]
     settings = best.drop(["trial", "state", "val_loss", "seconds"]).dropna()
-    importances = folder / "importances.png"
     return SearchFacts(
         name=folder.name,
         trials=trials,
         best={str(name): value if isinstance(value, str) else f"{value:.4g}" for name, value in settings.items()},
         trials_png=(folder / "trials.png").read_bytes(),
-        importances=read_json(folder / "importances.json"),
-        importances_png=importances.read_bytes() if importances.is_file() else None,
+        importances=importances,
+        importances_png=(folder / "importances.png").read_bytes() if importances else None,
     )
 
 

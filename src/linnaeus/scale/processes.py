@@ -65,4 +65,6 @@ def wait_for_all() -> None:
 
 def _connect() -> None:
     if not distributed.is_initialized():
+        if torch.cuda.is_available():  # else every process on this machine would take the first device
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=LONGEST_WAIT)

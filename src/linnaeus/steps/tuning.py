@@ -8,7 +8,7 @@ from shutil import rmtree
 import pandas as pd
 
 from linnaeus.errors import RecipeError
-from linnaeus.files import fingerprint, write_json, write_text, write_with
+from linnaeus.files import fingerprint, read_json, write_json, write_text, write_with
 from linnaeus.networks.classifier import build_classifier
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project
@@ -30,28 +30,32 @@ def search_settings(
     """The recipe with the best settings that a search of so many minutes found, as `<name>-tuned`.
 
     The search goes on where the one before stopped, and leaves in the project's `tune/<name>`: `study.db`,
-    `trials.csv`, `importances.json`, `best.yaml` and two figures.
+    `trials.csv`, `best.yaml`, `search.json` (what it was made from, and what mattered) and figures.
     """
     folder, images = project.tuning / recipe.name, training_images(project)
     if force:
         rmtree(folder, ignore_errors=True)
     recipe = recipe.model_copy(update={"starts_from": None})  # the layers may change
-    key = fingerprint([recipe.model_dump(mode="json"), project.current_inputs(), _weights(recipe)])
+    inputs = project.current_inputs()
+    key = fingerprint([recipe.model_dump(mode="json"), inputs, _weights(recipe)])
     search = Search(folder / "study.db", recipe, key)
     clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
     train = partial(_lowest_loss, images, clean_recipe)
+    seconds = round(60 * minutes)
     try:
-        with progress(f"Searching settings of {recipe.name}", round(60 * minutes)) as advance:
-            search.run(train, 60 * minutes, advance)
+        with progress(f"Searching settings of {recipe.name}", max(seconds, 1)) as advance:
+            search.run(train, seconds, advance)
+    except KeyboardInterrupt:
+        ended = len(search.trials())
+        raise KeyboardInterrupt(f"Stopped in trial {ended}. The search goes on when it is asked for again.") from None
     finally:
         search.save(folder)
-    best = search.best(f"{recipe.name}-tuned")
-    write_text(folder / "best.yaml", recipe_text(best))
-    importances = search.importances()
-    write_json(folder / "importances.json", importances)
+    importances, best = search.importances(), search.best(f"{recipe.name}-tuned")
     save_figure(trials_figure(search.trials()), folder / "trials.png")
     if importances:
         save_figure(importance_figure(importances), folder / "importances.png")
+    write_text(folder / "best.yaml", recipe_text(best))
+    write_json(folder / "search.json", {"inputs": inputs, "importances": importances})  # last: by it others find it
     return best
 
 
@@ -66,15 +70,17 @@ def search_rate(project: Project, recipe: Recipe, progress: Progress = silent) -
     clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
     classifier = build_classifier(recipe.model, images.splits.classes, clean_recipe, seed=recipe.training.seed)
     found = find_rate(prepare(classifier, recipe, images, progress), recipe.training, progress)
-    name = project.figures / f"rates-{recipe.name}.csv"
-    write_with(name, lambda path: found.table.to_csv(path, index=False))
-    save_figure(rates_figure(found.table, found.suggestion), name.with_suffix(".png"))
+    table = project.figures / f"rates-{recipe.name}.csv"
+    write_with(table, partial(found.table.to_csv, index=False))
+    save_figure(rates_figure(found.table, found.suggestion), table.with_suffix(".png"))
     return found
 
 
-def load_trials(project: Project, name: str) -> pd.DataFrame:
-    """The trials of a finished search, a row each."""
-    return pd.read_csv(project.tuning / name / "trials.csv")
+def load_search(project: Project, name: str) -> tuple[pd.DataFrame, dict[str, float]]:
+    """The trials of a finished search, a row each, and each setting's share of what moved the loss."""
+    folder = project.tuning / name
+    importances: dict[str, float] = read_json(folder / "search.json")["importances"]
+    return pd.read_csv(folder / "trials.csv"), importances
 
 
 def _lowest_loss(images: TrainingImages, clean_recipe: CleanRecipe, recipe: Recipe, on_epoch: OnEpoch) -> float:

@@ -12,6 +12,7 @@ from linnaeus.data.dataset import ImageDataset, Rows
 from linnaeus.data.store import ContentStore
 from linnaeus.evaluation.inference import run_module
 from linnaeus.files import fingerprint
+from linnaeus.networks.concatenated import Concatenated, Member
 from linnaeus.progress import Progress, silent
 from linnaeus.records import Preprocessing
 
@@ -47,6 +48,34 @@ def cached_activations(
             store.add([hashes[place] for place in new], run_module(trunk, batches, advance, images=len(new)))
     rows = store.rows(hashes)
     return rows[np.arange(len(rows))] if rows.nbytes <= LARGEST_IN_MEMORY_BYTES else rows
+
+
+class JoinedRows:
+    """The activations of several trunks for the same images, those of each image in a row."""
+
+    def __init__(self, parts: Sequence[Rows]) -> None:
+        self.parts = parts
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """The activations at `places`, (places, width of all)."""
+        return np.concatenate([part[places] for part in self.parts], axis=1)
+
+
+def trunks_of(trunk: nn.Module) -> list[nn.Module]:
+    """The trunks whose activations are kept apart: those of several joined backbones, else the trunk itself.
+
+    One that gets its images as it would alone is the backbone itself, whose activations others use too.
+    """
+    if not isinstance(trunk, Concatenated):
+        return [trunk]
+    members = [member for member in trunk.members if isinstance(member, Member)]
+    return [member.backbone if member.own == member.given else member for member in members]
+
+
+def images_to_compute(trunk: nn.Module, preprocessing: Preprocessing, hashes: Sequence[str], folder: Path) -> int:
+    """How many images, by the hashes of their content, must go through a trunk, since no run before has done that."""
+    stores = (ContentStore(folder / _key(part, preprocessing, [])) for part in trunks_of(trunk))
+    return max(len(store.new(hashes)) for store in stores)
 
 
 def activation_bytes(trunk: nn.Module, preprocessing: Preprocessing) -> int:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from linnaeus.data.dataset import Batch
-from linnaeus.errors import TrainingError
+from linnaeus.errors import DivergedError, TrainingError
 from linnaeus.progress import Advance, Progress, silent
 from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.scale.device import best_device, training_precision
@@ -103,7 +103,7 @@ class _Fitting:
 
     def train(self, class_weights: torch.Tensor | None, is_asked_to_stop: Callable[[], bool]) -> None:
         """Every epoch until the last, or until validation has not improved for too long."""
-        self.fabric = _fabric(self.recipe)
+        self.fabric = _fabric(self.recipe, unfreezes=bool(self.plan.first_epochs))
         optimizer = build_optimizer(self.network.to(self.fabric.device), self.recipe, self.plan)
         self.average = averaging(self.network, self.recipe.average) if self.recipe.average else None
         compiled: Any = torch.compile(self.network) if self._compiles() else self.network
@@ -178,11 +178,11 @@ class _Fitting:
             if not _are_finite(gradients):
                 raise self._diverged("a gradient became infinite or not a number", where, rate)
 
-    def _diverged(self, what: str, where: str, rate: float) -> TrainingError:
+    def _diverged(self, what: str, where: str, rate: float) -> DivergedError:
         checkpoints = self.watch.checkpoints
         is_kept = checkpoints is not None and checkpoints.path.is_file()
         kept = f" (the last good weights are in {checkpoints.path})" if checkpoints and is_kept else ""
-        return TrainingError(
+        return DivergedError(
             f"{what} in epoch {self.standing.epoch + 1}, {where}, at rate {rate:g}; try a tenth of it: "
             f"--set training.learning_rate={self.recipe.learning_rate / 10:g}{kept}"
         )
@@ -301,14 +301,14 @@ def _are_finite(tensors: Iterable[torch.Tensor]) -> bool:
         return bool(torch.isfinite(torch.nn.utils.get_total_norm(tensors)))
 
 
-def _fabric(recipe: TrainingRecipe) -> Any:
+def _fabric(recipe: TrainingRecipe, *, unfreezes: bool) -> Any:
     device = best_device()
     shard = this_shard()
     fabric = lf.Fabric(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=devices_here(),
         num_nodes=shard.of // devices_here(),
-        strategy="ddp_find_unused_parameters_true" if shard.of > 1 else "auto",
+        strategy=("ddp_find_unused_parameters_true" if unfreezes else "ddp") if shard.of > 1 else "auto",
         precision=training_precision(recipe.precision, device),
     )
     fabric.launch()
@@ -317,13 +317,15 @@ def _fabric(recipe: TrainingRecipe) -> Any:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's remarks on hardware and workers."""
-    logger = logging.getLogger("lightning.fabric")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without Lightning's remarks on hardware, precision and workers."""
+    loggers = [logging.getLogger(name) for name in ("lightning.fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

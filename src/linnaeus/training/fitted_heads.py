@@ -70,7 +70,7 @@ def fit_neighbours(head: NearestNeighbours, train: Features, val: Features, *, p
     `epoch` counts the numbers tried. The training accuracy is that of images judged by all others (some of them, where
     there are many).
     """
-    references, labels = torch.from_numpy(train.inputs), torch.from_numpy(train.labels)
+    references, labels = torch.tensor(train.inputs), torch.tensor(train.labels)
     judged = np.random.default_rng(0).permutation(len(labels))[:MOST_SELF_JUDGED]
     rows: list[dict[str, Any]] = []
     counts = [count for count in NEIGHBOURS if count < len(labels)] or [1]
@@ -115,7 +115,7 @@ def _set_layer(
 
 
 def _shares(head: NearestNeighbours, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-    batches = torch.split(torch.from_numpy(inputs), 512)
+    batches = torch.split(torch.tensor(inputs), 512)
     shares: NDArray[np.float32] = torch.cat([head(batch).softmax(dim=1) for batch in batches]).numpy()
     return shares
 

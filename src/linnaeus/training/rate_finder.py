@@ -1,7 +1,9 @@
 """A search for a good learning rate: the loss while the rate grows from almost nothing."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from linnaeus.data.dataset import Batch
 from linnaeus.progress import Progress, silent
 from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.scale.device import best_device
@@ -40,34 +43,35 @@ def find_rate(prepared: Prepared, recipe: TrainingRecipe, progress: Progress = s
     optimizer = build_optimizer(network, recipe, prepared.plan)
     weights = None if prepared.class_weights is None else torch.from_numpy(prepared.class_weights).to(device)
     rates, losses = np.geomspace(LOWEST, HIGHEST, STEPS), list[float]()
+    smoothed = _smoothed(losses)
     with progress("Trying learning rates", STEPS) as advance, torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        for rate, (inputs, labels) in zip(rates, _endless(prepared), strict=False):
+        for rate, (inputs, labels) in zip(rates, _whole_batches(prepared), strict=False):
             set_rate(optimizer, float(rate))
             loss = functional.cross_entropy(network(inputs.to(device)), labels.to(device), weights)
             losses.append(float(loss.detach()))
-            if not math.isfinite(losses[-1]) or losses[-1] > DIVERGED * min(losses):
+            advance(1)
+            smoothed = _smoothed(losses)
+            if not smoothed[-1] <= DIVERGED * smoothed.min():  # also where it is not a number
                 break
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            advance(1)
         advance(STEPS - len(losses))
-    smoothed = _smoothed(np.array(losses))
     table = pd.DataFrame({"learning_rate": rates[: len(losses)], "loss": losses, "smoothed": smoothed})
     return RateSearch(table, steepest(table))
 
 
 def steepest(table: pd.DataFrame) -> float | None:
     """The rate at which the smoothed loss falls fastest per factor of the rate, before its lowest point."""
-    smoothed = table["smoothed"].to_numpy()
-    falling = np.diff(smoothed[: int(np.nanargmin(smoothed)) + 1])
+    smoothed = table["smoothed"].fillna(math.inf).to_numpy()
+    falling = np.diff(smoothed[: int(smoothed.argmin()) + 1])
     if not len(falling) or falling.min() >= 0:
         return None
     return float(table["learning_rate"].iloc[int(falling.argmin())])
 
 
-def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+def _smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
     """The running mean, corrected for its start from 0. Source: Adam's, Kingma and Ba 2015."""
     mean, means = 0.0, []
     for number, loss in enumerate(losses, start=1):
@@ -76,11 +80,11 @@ def _smoothed(losses: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(means)
 
 
-def _endless(prepared: Prepared):  # type: ignore[no-untyped-def]
-    """The training batches, epoch after epoch."""
+def _whole_batches(prepared: Prepared) -> Iterator[Batch]:
+    """The training batches, epoch after epoch; a smaller last one, which batch norm may not like, only if it is all."""
     loader = prepared.loaders[0]
-    epoch = 0
-    while True:
+    for epoch in count():
         loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        yield from loader
-        epoch += 1
+        for inputs, labels in loader:
+            if len(labels) == loader.batch_size or len(loader) == 1:
+                yield inputs, labels

@@ -1,7 +1,6 @@
 """Which of a classifier's parameters learn how fast, and from when on."""
 
-from torch import nn
-
+from linnaeus.networks.backbone import layer_depths
 from linnaeus.networks.classifier import Classifier, Network
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import ScratchRecipe
@@ -29,9 +28,3 @@ def parameter_plan(classifier: Classifier, network: Network, recipe: Recipe) -> 
         if training.unfreeze_epochs:
             first_epochs[f"body.{name}"] = 1 + number * training.unfreeze_epochs // len(blocks)
     return ParameterPlan(shares, first_epochs)
-
-
-def layer_depths(backbone: nn.Module) -> dict[str, int]:
-    """Placeholder."""
-    names = [name for name, _ in backbone.named_children()]
-    return {name: names.index(name.split(".")[0]) for name, _ in backbone.named_parameters()}

@@ -16,13 +16,13 @@ from linnaeus.data.pixels import with_cached_pixels
 from linnaeus.data.split import Splits
 from linnaeus.errors import TrainingError
 from linnaeus.networks.backbone import split_backbone
-from linnaeus.networks.classifier import Classifier, Network, freeze, trains_statistics
+from linnaeus.networks.classifier import Classifier, Network, freeze, trains_statistics, unfrozen_layers
 from linnaeus.networks.head import NearestNeighbours
 from linnaeus.progress import Progress, silent
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, AugmentRecipe, ScratchRecipe, TransferRecipe
 from linnaeus.scale.processes import first_process_alone, this_shard
-from linnaeus.training.features import activation_bytes, cached_activations
+from linnaeus.training.features import JoinedRows, activation_bytes, cached_activations, trunks_of
 from linnaeus.training.fit import Fitted, Loaders, Watch, fit
 from linnaeus.training.fitted_heads import Features, fit_neighbours, fit_probe
 from linnaeus.training.optimization import ParameterPlan
@@ -69,7 +69,8 @@ def train_classifier(
     if isinstance(model, TransferRecipe) and model.head in FITTED_HEADS:
         _check_parts(images.splits)
         freeze(classifier)
-        seen = _Seen(classifier.body, classifier, recipe, images, watch.progress)
+        with first_process_alone():
+            seen = _Seen(classifier.body, classifier, recipe, images, watch.progress)
         return _fit_at_once(classifier.head, seen, watch.progress)
     prepared = prepare(classifier, recipe, images, watch.progress)
     weights, plan = prepared.class_weights, prepared.plan
@@ -90,7 +91,7 @@ def prepare(
 
 def _prepared(classifier: Classifier, recipe: Recipe, images: TrainingImages, progress: Progress) -> Prepared:
     trunk, network = divide(classifier)
-    if trunk is not None and _is_cached(trunk, classifier, recipe, len(images.hashes)):
+    if trunk is not None and is_cached(trunk, classifier, recipe, len(images.hashes)):
         loaders = _Seen(trunk, classifier, recipe, images, progress).loaders()
     else:
         network = classifier
@@ -116,7 +117,7 @@ def divide(classifier: Classifier) -> tuple[nn.Module | None, Network]:
         return None, classifier
     if model.is_frozen:
         return classifier.body, Network(nn.Identity(), classifier.head)
-    trunk, tail = split_backbone(classifier.body, model.unfrozen_last_layers)
+    trunk, tail = split_backbone(classifier.body, unfrozen_layers(classifier.body, model))
     if trunk is None:
         return None, classifier
     return trunk, Network(tail, classifier.head, trains_statistics=trains_statistics(model))
@@ -147,7 +148,10 @@ class _Seen:
         self.class_weights = class_weights(splits.train, recipe.data.balance)
         self.train, self.val = balanced(splits.train, recipe.data.balance), splits.val
         seen = pd.concat([splits.train, splits.val], ignore_index=True)
-        self.place = pd.Series(np.arange(len(seen)), index=seen["relpath"])
+        views = recipe.data.views or 0
+        first_of_val = 0 if views else len(splits.train)  # views are kept of training images only
+        places = np.concatenate([np.arange(len(splits.train)), first_of_val + np.arange(len(splits.val))])
+        self.place = pd.Series(places, index=seen["relpath"])
 
         def computed(table: pd.DataFrame, augment: AugmentRecipe | None, view: int = 0) -> Rows:
             preprocess, seed = classifier.facts.preprocessing, recipe.training.seed
@@ -155,13 +159,12 @@ class _Seen:
                 table, images.folder, shuffle=False, augment=augment, preprocess=preprocess, seed=seed
             )
             hashes = list(images.hashes[table["relpath"]])
-            return cached_activations(trunk, dataset, hashes, images.cache, view=view, progress=progress)
+            cached = partial(cached_activations, view=view, progress=progress)
+            parts = [cached(part, dataset, hashes, images.cache) for part in trunks_of(trunk)]
+            return parts[0] if len(parts) == 1 else JoinedRows(parts)
 
-        views = recipe.data.views or 0
         self.views = [computed(splits.train, recipe.data.augment, view) for view in range(views)]
         self.activations = computed(splits.val if views else seen, None)
-        if views:
-            self.place[splits.val["relpath"]] -= len(splits.train)
 
     def loaders(self) -> Loaders:
         """Batches of activations for training (balanced, shuffled) and validation."""
@@ -191,7 +194,7 @@ def _fit_at_once(head: nn.Module, seen: _Seen, progress: Progress) -> Fitted:
     return fit_probe(head, train, val, weights=seen.class_weights, progress=progress)
 
 
-def _is_cached(trunk: nn.Module, classifier: Classifier, recipe: Recipe, images: int) -> bool:
+def is_cached(trunk: nn.Module, classifier: Classifier, recipe: Recipe, images: int) -> bool:
     """Whether a trunk's activations are kept: where an image comes in no other view than those, and they fit."""
     views = recipe.data.views if recipe.data.augment is not None else 1
     needed = activation_bytes(trunk, classifier.facts.preprocessing) * images * (views or 0)
