@@ -127,6 +127,7 @@ def test_killed_while_it_trains_it_goes_on_to_the_very_same_model(
     state, saved = project / "checkpoints" / "own" / "state.pt", set[int]()
 
     def has_saved_often() -> bool:
+        assert process.is_alive(), "it ended by itself"
         if state.is_file():
             saved.add(state.stat().st_mtime_ns)
         return len(saved) > STEPS_BEFORE_THE_KILL
@@ -165,9 +166,7 @@ def _begin(project: Path, recipe_file: Path) -> None:
     assert (project / "checkpoints" / "own" / "state.pt").is_file()
 
 
-def test_what_was_begun_is_begun_anew_unless_it_is_to_go_on(
-    project: Path, recipe_file: Path, undisturbed: Run
-) -> None:
+def test_what_was_begun_is_begun_anew_unless_it_is_to_go_on(project: Path, recipe_file: Path, undisturbed: Run) -> None:
     _begin(project, recipe_file)
     _assert_same(stages.train(project, recipe_file), undisturbed)
     assert not (project / "checkpoints" / "own").exists()

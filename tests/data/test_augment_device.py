@@ -11,6 +11,7 @@ from linnaeus.data.dataset import ImageDataset
 from linnaeus.errors import TrainingError
 from linnaeus.recipe_sections import AugmentRecipe
 from linnaeus.records import Preprocessing
+from linnaeus.scale.processes import Shard
 
 SIDE = 48
 STRONG = AugmentRecipe(crop=0.6, shift=0.2, rotate=30, brightness=0.2, contrast=(0.5, 1.5), hue=0.2)
@@ -61,3 +62,18 @@ def test_a_still_image_stays_as_it_is(table: pd.DataFrame, tmp_path: Path) -> No
 def test_what_the_device_cannot_do_is_refused(table: pd.DataFrame, tmp_path: Path, augment: AugmentRecipe) -> None:
     with pytest.raises(TrainingError, match="not made on the device"):
         RawImages(ImageDataset(table, tmp_path, augment=augment))
+
+
+def test_the_finished_loader_gives_what_finishing_its_raw_batches_gives_and_shares_them_among_processes(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    preprocess = Preprocessing(32, (0.4, 0.5, 0.6), (0.5, 0.25, 0.2))
+    dataset = ImageDataset(table, tmp_path, augment=AugmentRecipe(), preprocess=preprocess)
+    device = torch.device("cpu")
+    loaders = [RawImages(dataset).finished_loader(4, device, Shard(number, 2)) for number in (0, 1)]
+    raw = [*RawImages(dataset).loader(4)]
+    for whole, first, second in zip(raw, *loaders, strict=True):
+        images, labels = finished_batch(whole, preprocess)
+        for number, (shared, shared_labels) in enumerate((first, second)):
+            torch.testing.assert_close(shared, images[number::2])
+            assert torch.equal(shared_labels, labels[number::2])

@@ -22,7 +22,8 @@ def _neighbours(count: int, classes: int = 3) -> NearestNeighbours:
 
 
 def _shares(head: NearestNeighbours, inputs: torch.Tensor) -> torch.Tensor:
-    return head(inputs).softmax(dim=1)
+    shares: torch.Tensor = head(inputs).softmax(dim=1)
+    return shares
 
 
 def test_votes_are_weighted_by_how_alike_the_images_are() -> None:

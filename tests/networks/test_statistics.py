@@ -19,7 +19,8 @@ SCRATCH = ScratchRecipe(conv_widths=(4, 6), pool_sizes=(2, 2), batch_norm=True, 
 def _in_training(model: ModelRecipe) -> Classifier:
     classifier = build_classifier(model, ("a", "b"), CleanRecipe(size=SIDE), pretrained=False)
     freeze(classifier)
-    return classifier.train()
+    classifier.train()
+    return classifier
 
 
 def _moved(classifier: Classifier) -> list[bool]:
@@ -70,6 +71,7 @@ def test_a_cnn_from_scratch_updates_all_of_its_statistics() -> None:
 
 @pytest.mark.parametrize("model", [FROZEN, TUNED, UPDATED, SCRATCH])
 def test_in_evaluation_mode_nothing_moves(model: ModelRecipe) -> None:
-    classifier = _in_training(model).eval()
+    classifier = _in_training(model)
+    classifier.eval()
     assert not any(_moved(classifier))
     assert not any(module.training for module in classifier.modules())

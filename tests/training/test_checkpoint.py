@@ -3,7 +3,7 @@
 import errno
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -293,7 +293,7 @@ def _flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-DAMAGES = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut short": lambda path: path.write_bytes(path.read_bytes()[:-100]),
     "empty": lambda path: path.write_bytes(b""),
     "no checkpoint": lambda path: path.write_text("hello"),
@@ -324,7 +324,9 @@ def test_a_full_disk_is_told_and_the_checkpoint_before_is_whole(
     before = checkpoints.path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", _fail_midway)
-        with pytest.raises(TrainingError, match=r"state\.pt could not be written \(No space left on device\).*--resume"):
+        with pytest.raises(
+            TrainingError, match=r"state\.pt could not be written \(No space left on device\).*--resume"
+        ):
             _train(_kept(tmp_path))
     assert checkpoints.path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [checkpoints.path]

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,9 +52,9 @@ def _standardised(part: Features, train: Features) -> tuple[NDArray[np.float64],
     return (part.inputs - wide.mean(axis=0)) / wide.std(axis=0), part.labels
 
 
-def _chosen(fitted: Fitted) -> "pd.Series[float]":
-    row: pd.Series[float] = fitted.history.set_index("epoch").loc[fitted.best_epoch]
-    return row
+def _chosen(fitted: Fitted) -> dict[str, Any]:
+    (row,) = fitted.history[fitted.history["epoch"] == fitted.best_epoch].to_dict("records")
+    return {str(name): value for name, value in row.items()}
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -142,7 +143,8 @@ def _votes(direction: NDArray[np.float32], train: Features, count: int) -> NDArr
     nearest = np.argsort(-cosines)[:count]
     votes = np.zeros(2)
     np.add.at(votes, train.labels[nearest], np.exp(cosines[nearest] / 0.07))
-    return votes / votes.sum()
+    shares: NDArray[np.float64] = votes / votes.sum()
+    return shares
 
 
 def test_neighbours_vote_as_by_hand_and_their_number_is_chosen_on_validation() -> None:

@@ -1,7 +1,6 @@
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,7 +91,11 @@ def test_each_logger_gets_the_settings_and_then_each_epoch_s_figures(
             report(row)
     told = made[kind].told
     assert told[0] == SETTINGS
-    assert told[1:4] == [(1, {"loss": 0.75, "val_accuracy": 0.5}), (2, {"loss": 0.25, "val_accuracy": 0.875}), "success"]
+    assert told[1:4] == [
+        (1, {"loss": 0.75, "val_accuracy": 0.5}),
+        (2, {"loss": 0.25, "val_accuracy": 0.875}),
+        "success",
+    ]
     assert told[4:] == ([("finished", 0)] if name == "wandb" else [])
 
 
@@ -100,10 +103,13 @@ def test_each_logger_gets_the_settings_and_then_each_epoch_s_figures(
 def test_a_training_that_ends_early_is_told_as_failed(
     error: BaseException, tmp_path: Path, made: dict[str, _Logger]
 ) -> None:
-    names = ["tensorboard", "mlflow", "wandb"]
-    with pytest.raises(type(error)), reporting_to(names, tmp_path / "logs", "tiny", SETTINGS) as report:
-        report(ROWS[0])
-        raise error
+    def train() -> None:
+        with reporting_to([*LOGGERS], tmp_path / "logs", "tiny", SETTINGS) as report:
+            report(ROWS[0])
+            raise error
+
+    with pytest.raises(type(error)):
+        train()
     assert [made[kind].told[2] for kind in ("TensorBoardLogger", "MLFlowLogger", "WandbLogger")] == ["failed"] * 3
     assert made["WandbLogger"].told[3] == ("finished", 1)
 
@@ -123,16 +129,14 @@ def test_runs_are_named_after_the_model_in_an_experiment_named_after_the_project
     assert all(Path("logs", name).is_dir() for name in LOGGERS)
 
 
-@pytest.mark.skipif(find_spec("tensorboard") is None, reason="needs tensorboard")
 @pytest.mark.filterwarnings("ignore")  # of tensorboard's own packages
 def test_tensorboard_s_event_file_holds_the_figures(tmp_path: Path) -> None:
+    events_of = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with reporting_to(["tensorboard"], tmp_path, "tiny", SETTINGS) as report:
         for row in ROWS:
             report(row)
     (file,) = (tmp_path / "tensorboard" / "tiny").rglob("events.out.tfevents.*")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(file)).Reload()
+    events = events_of.EventAccumulator(str(file)).Reload()
     for name in ("loss", "val_accuracy"):
         found = [(event.step, event.value) for event in events.Scalars(name)]
         assert found == [(row["epoch"], row[name]) for row in ROWS]

@@ -69,9 +69,9 @@ def test_a_pasted_box_is_one_rectangle_at_the_same_place_in_every_image() -> Non
 
 def test_mixing_leaves_the_batch_that_it_was_given_alone() -> None:
     inputs = _images()
-    for settings in ({"mix_up": 1.0}, {"cut_mix": 1.0}):
-        _mixed(inputs, **settings)
-        assert torch.equal(inputs, _images())
+    _mixed(inputs, mix_up=1.0)
+    _mixed(inputs, cut_mix=1.0)
+    assert torch.equal(inputs, _images())
 
 
 def test_with_both_about_half_of_the_batches_are_pasted() -> None:
@@ -98,5 +98,5 @@ def test_the_same_randomness_mixes_alike_and_other_randomness_otherwise() -> Non
 
 def test_the_memory_order_of_images_is_kept() -> None:
     inputs = _images().contiguous(memory_format=torch.channels_last)
-    for settings in ({"mix_up": 1.0}, {"cut_mix": 1.0}):
-        assert _mixed(inputs, **settings).inputs.is_contiguous(memory_format=torch.channels_last)
+    for mixed in (_mixed(inputs, mix_up=1.0), _mixed(inputs, cut_mix=1.0)):
+        assert mixed.inputs.is_contiguous(memory_format=torch.channels_last)

@@ -80,7 +80,7 @@ def test_gradients_and_loss_are_those_of_torch_s_mean_cross_entropy(
     measured = step.backward(inputs, labels, 0, Standing())
     logits = expected(inputs)
     loss = functional.cross_entropy(logits, labels, weights, label_smoothing=smoothing)
-    loss.backward()
+    torch.autograd.backward(loss)
     _close(network, expected)
     assert measured.loss / step.weight(labels) == pytest.approx(float(loss.detach()), rel=1e-5)
     assert measured.correct == int((logits.argmax(dim=1) == labels).sum())
@@ -97,7 +97,7 @@ def test_a_mixed_batch_counts_each_label_by_its_share() -> None:
     logits = expected(blend.inputs)
     pairs = [(blend.share, blend.labels), (1 - blend.share, blend.others)]
     loss = torch.stack([share * functional.cross_entropy(logits, each, WEIGHTS) for share, each in pairs]).sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     _close(network, expected)
     right = sum(share * float((logits.argmax(dim=1) == each).sum()) for share, each in pairs)
     assert measured.correct == pytest.approx(right)

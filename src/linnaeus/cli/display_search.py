@@ -21,8 +21,7 @@ def _(result: Tuning) -> list[Part]:
         shown[column] = [f"{value:.3g}" if pd.notna(value) else "" for value in shown[column]]
     shown.columns = shown.columns.str.replace("_", " ")
     parts: list[Part] = [
-        f"Tried {len(result.trials)} settings of {result.name}, {len(whole)} of them to the end. The best by validation "
-        "loss:"
+        f"Tried {len(result.trials)} settings of {result.name}, {len(whole)} of them to the end. Best by validation:"
     ]
     parts.append(table_of(shown))
     if result.importances:

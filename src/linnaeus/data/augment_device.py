@@ -1,8 +1,8 @@
 """The same random changes made on the device: the feeder sends bytes and matrices, and a GPU does the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from linnaeus.data.augment import drawn_change
 from linnaeus.data.changes import Change, colour_map
-from linnaeus.data.dataset import CHUNK, AheadLoader, Batch, Draw, EpochSampler, ImageDataset, as_it_is
+from linnaeus.data.dataset import CHUNK, AheadLoader, Batch, Draw, EpochSampler, ImageDataset, Shared, as_it_is
 from linnaeus.data.decode import Pixels
 from linnaeus.errors import TrainingError
 from linnaeus.recipe_sections import AugmentRecipe
 from linnaeus.records import Preprocessing
 from linnaeus.scale.cores import map_at_once
+from linnaeus.scale.processes import Shard
 
 
 class RawBatch(NamedTuple):
@@ -50,7 +51,8 @@ class RawImages(Dataset[RawBatch]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> RawBatch:
+    def batch(self, draws: Sequence[Draw]) -> RawBatch:
+        """What the device needs for draws of the table."""
         chunks = [draws[start : start + CHUNK] for start in range(0, len(draws), CHUNK)]
         sources, changes = zip(*chain.from_iterable(map_at_once(self._chunk, chunks)), strict=True)
         images = torch.from_numpy(np.stack(sources)).permute(0, 3, 1, 2)
@@ -59,11 +61,19 @@ class RawImages(Dataset[RawBatch]):
         labels = self.dataset.labels[[draw.row for draw in draws]]
         return RawBatch(images, torch.from_numpy(warps).float(), torch.from_numpy(colours).float(), labels)
 
-    def loader(self, batch_size: int) -> DataLoader[RawBatch]:
-        """Batches in the order of the dataset's own loader, in pinned memory where there is a GPU."""
+    def loader(self, batch_size: int, shard: Shard = Shard()) -> DataLoader[RawBatch]:  # noqa: B008  # a tuple
+        """Batches in the order of the dataset's own loader, in pinned memory where there is a GPU; of each only a
+        shard's share."""
+        return AheadLoader(Shared(self, shard), batch_size, **self._options())
+
+    def finished_loader(self, batch_size: int, device: torch.device, shard: Shard) -> DataLoader[Batch]:
+        """The same batches on a device, augmented and preprocessed there."""
+        preprocess = self.dataset.preprocess
+        return _FinishedLoader(Shared(self, shard), batch_size, device, preprocess, **self._options())
+
+    def _options(self) -> dict[str, Any]:
         sampler = EpochSampler(len(self), shuffle=self.dataset.shuffle, seed=self.dataset.seed)
-        is_pinned = torch.cuda.is_available()
-        return AheadLoader(self, batch_size, sampler=sampler, collate_fn=as_it_is, pin_memory=is_pinned)
+        return {"sampler": sampler, "collate_fn": as_it_is, "pin_memory": torch.cuda.is_available()}
 
     def _chunk(self, draws: Sequence[Draw]) -> list[tuple[Pixels, Change]]:
         sources = self.dataset.sources([draw.row for draw in draws])
@@ -74,6 +84,26 @@ class RawImages(Dataset[RawBatch]):
         return (
             Change(np.eye(2, 3)) if recipe is None else drawn_change(height, width, recipe, self.dataset.random(draw))
         )
+
+
+class _FinishedLoader(AheadLoader[Batch]):
+    """Raw batches, finished on a device."""
+
+    def __init__(
+        self,
+        raw: Dataset[RawBatch],
+        batch_size: int,
+        device: torch.device,
+        preprocess: Preprocessing | None,
+        **options: Any,
+    ) -> None:
+        super().__init__(cast(Any, raw), batch_size, **options)
+        self.device = device
+        self.preprocess = preprocess
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        batches = cast(Iterator[RawBatch], super().__iter__())
+        return (finished_batch(raw.to(self.device), self.preprocess) for raw in batches)
 
 
 def can_augment(recipe: AugmentRecipe | None) -> bool:

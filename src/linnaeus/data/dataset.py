@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from linnaeus.scale.processes import Shard
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 AnyBatch = TypeVar("AnyBatch")
+Made_co = TypeVar("Made_co", covariant=True)
 
 CHUNK = 4  # images that a thread makes at a time
 
@@ -66,19 +67,30 @@ class EpochSampler(Sampler[Draw]):
         return (Draw(int(row), epoch) for row in order[self.start :])
 
 
-class Shared(Dataset[Batch]):
+class MadeInBatches(Protocol[Made_co]):
+    """A dataset that makes whole batches of draws."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, draws: Sequence[Draw]) -> Made_co:
+        """A batch of draws."""
+
+
+class Shared(Dataset[Made_co]):
     """What one of several processes sees of a dataset: of each batch its own share."""
 
-    def __init__(self, whole: "ImageDataset | TensorTable", shard: Shard) -> None:
+    def __init__(self, whole: MadeInBatches[Made_co], shard: Shard) -> None:
         self.whole = whole
         self.shard = shard
 
     def __len__(self) -> int:
         return len(self.whole)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+    def __getitems__(self, draws: Sequence[Draw]) -> Made_co:
         share = self.shard.share(draws)
-        return self.whole.batch(share) if share else (torch.empty(0), torch.empty(0, dtype=torch.int64))
+        if not share:  # of a last validation batch
+            return cast(Made_co, (torch.empty(0), torch.empty(0, dtype=torch.int64)))
+        return self.whole.batch(share)
 
 
 class AheadLoader(DataLoader[AnyBatch]):
@@ -151,15 +163,15 @@ class ImageDataset(Dataset[Batch]):
         images, labels = self.batch([index])
         return images[0], labels[0]
 
-    def __getitems__(self, indices: Sequence[Draw | int]) -> Batch:
-        return self.batch(indices)
+    def __getitems__(self, draws: Sequence[Draw | int]) -> Batch:
+        return self.batch(draws)
 
-    def batch(self, indices: Sequence[Draw | int]) -> Batch:
+    def batch(self, draws: Sequence[Draw | int]) -> Batch:
         """Images (batch, 3, size, size) and labels (batch,) for rows of the table, or draws of them."""
-        draws = [index if isinstance(index, Draw) else Draw(index, 0) for index in indices]
-        chunks = [draws[start : start + CHUNK] for start in range(0, len(draws), CHUNK)]
+        known = [draw if isinstance(draw, Draw) else Draw(draw, 0) for draw in draws]
+        chunks = [known[start : start + CHUNK] for start in range(0, len(known), CHUNK)]
         pixels = np.stack([*chain.from_iterable(map_at_once(self._chunk, chunks))])
-        return preprocessed(pixels, self.preprocess), self.labels[[draw.row for draw in draws]]
+        return preprocessed(pixels, self.preprocess), self.labels[[draw.row for draw in known]]
 
     def sources(self, rows: Sequence[int]) -> Iterable[Pixels]:
         """The images of some rows as they are stored, each (height, width, 3) uint8."""

@@ -111,10 +111,11 @@ def _backbone_rows(
         for name, member in zip((model.backbone, *model.more_backbones), backbone.members, strict=True):
             joined.append(member(images))
             rows.append((timm_name(name), _shape(joined[-1]), sum(count_parameters(member))))
-        rows.append(("Concatenate", _shape(features := torch.cat(joined, dim=1)), 0))
-        return features
+        joint = torch.cat(joined, dim=1)
+        rows.append(("Concatenate", _shape(joint), 0))
+        return joint
     unpooled: torch.Tensor = backbone.forward_features(images)  # type: ignore[operator]  # every timm model has it
-    features = backbone(images)
+    features: torch.Tensor = backbone(images)
     rows.append((timm_name(model.backbone), _shape(unpooled), sum(count_parameters(backbone))))
     if unpooled.ndim == 4:
         rows.append(("global_average_pooling2d", _shape(features), 0))

@@ -21,6 +21,7 @@ from linnaeus.training.train import Prepared
 LOWEST, HIGHEST = 1e-7, 1.0
 STEPS = 100
 SMOOTHING = 0.9
+SETTLED = 10  # steps after which the smoothed loss no longer jumps with every batch
 DIVERGED = 4.0  # times the lowest loss
 
 
@@ -64,11 +65,12 @@ def find_rate(prepared: Prepared, recipe: TrainingRecipe, progress: Progress = s
 
 def steepest(table: pd.DataFrame) -> float | None:
     """The rate at which the smoothed loss falls fastest per factor of the rate, before its lowest point."""
-    smoothed = table["smoothed"].fillna(math.inf).to_numpy()
-    falling = np.diff(smoothed[: int(smoothed.argmin()) + 1])
+    settled = table.iloc[SETTLED:]
+    smoothed = settled["smoothed"].fillna(math.inf).to_numpy()
+    falling = np.diff(smoothed[: int(smoothed.argmin()) + 1]) if len(smoothed) else smoothed
     if not len(falling) or falling.min() >= 0:
         return None
-    return float(table["learning_rate"].iloc[int(falling.argmin())])
+    return float(settled["learning_rate"].iloc[int(falling.argmin())])
 
 
 def _smoothed(losses: Sequence[float]) -> NDArray[np.float64]:

@@ -31,7 +31,8 @@ def suggested(trial: Any, recipe: Recipe) -> Recipe:
     """The recipe as an Optuna trial would have it: rate, weight decay, augmentation strength, head, unfrozen blocks.
 
     Where views are kept their augmentation stays, since all images would pass the trunk again for another one. A recipe
-    that unfreezes layers gets a number of layers, not blocks. Raises RecipeError for a head that has none of these, and where there are no epochs.
+    that unfreezes layers gets a number of layers, not blocks. Raises RecipeError for a head that is fitted at once, and
+    where there are no epochs.
     """
     model, training = recipe.model, recipe.training
     if isinstance(model, TransferRecipe) and model.head in FITTED_HEADS:
@@ -146,9 +147,7 @@ class Search:
             self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
         # A study that goes on must not draw again what it has drawn.
         seed = recipe.training.seed + len(self.study.trials)
-        self.study.sampler = self.optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, warn_independent_sampling=False
-        )
+        self.study.sampler = self.optuna.samplers.TPESampler(seed=seed, multivariate=True)
         if not self.study.trials:
             self.study.enqueue_trial(own_settings(recipe))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
+from linnaeus.data.augment_device import RawImages, can_augment
 from linnaeus.data.balance import balanced, class_weights
 from linnaeus.data.dataset import Batch, ImageDataset, Rows, TensorTable
 from linnaeus.data.pixels import with_cached_pixels
@@ -21,6 +22,7 @@ from linnaeus.networks.head import NearestNeighbours
 from linnaeus.progress import Progress, silent
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, AugmentRecipe, ScratchRecipe, TransferRecipe
+from linnaeus.scale.device import best_device
 from linnaeus.scale.processes import first_process_alone, this_shard
 from linnaeus.training.features import JoinedRows, activation_bytes, cached_activations, trunks_of
 from linnaeus.training.fit import Fitted, Loaders, Watch, fit
@@ -134,7 +136,12 @@ def image_loaders(
     val = ImageDataset(images.splits.val, images.folder, shuffle=False, preprocess=preprocess)
     cached = partial(with_cached_pixels, folder=images.pixels, progress=progress)
     hashes = [list(images.hashes[part["relpath"]]) for part in (table, images.splits.val)]
-    return cached(train, hashes[0]).loader(size, this_shard()), cached(val, hashes[1]).loader(size, this_shard())
+    train, device = cached(train, hashes[0]), best_device()
+    if device.type == "cuda" and can_augment(recipe.data.augment):
+        batches = RawImages(train).finished_loader(size, device, this_shard())
+    else:
+        batches = train.loader(size, this_shard())
+    return batches, cached(val, hashes[1]).loader(size, this_shard())
 
 
 class _Seen:
