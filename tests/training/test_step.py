@@ -25,9 +25,13 @@ SETTINGS: list[dict[str, float]] = [
 
 
 def _fabric(processes: int = 1) -> Any:
-    """What a step needs of Lightning's Fabric, on the CPU."""
-    device = torch.device("cpu")
-    return SimpleNamespace(device=device, world_size=processes, backward=lambda loss: loss.backward())
+    """What a step needs of Lightning's Fabric, on the CPU; further processes have the very same batches."""
+    return SimpleNamespace(
+        device=torch.device("cpu"),
+        world_size=processes,
+        backward=lambda loss: loss.backward(),
+        all_reduce=lambda value, reduce_op: value * processes,
+    )
 
 
 class _Small(nn.Module):
@@ -148,8 +152,8 @@ def test_a_single_image_that_does_not_fit_is_refused_with_advice() -> None:
 
 
 def test_of_several_processes_none_goes_on_in_parts_alone() -> None:
-    step = Step(_fabric(processes=2), _Small(most=5), TrainingRecipe(), None)
-    with pytest.raises(TrainingError, match=r"10 images a process; halve it: --set training.batch_size=5"):
+    step = Step(_fabric(processes=2), _Small(most=5), TrainingRecipe(batch_size=20), None)
+    with pytest.raises(TrainingError, match=r"at 10 images a process; take half: --set training.batch_size=10"):
         step.backward(*_batch(), 0, Standing())
 
 

@@ -102,7 +102,8 @@ class Step:
             )
         if self.fabric.world_size > 1:
             raise TrainingError(
-                f"memory ran out at {part} images a process; halve it: --set training.batch_size={batch // 2}"
+                f"memory ran out at {part} images a process; take half: "
+                f"--set training.batch_size={self.recipe.batch_size // 2}"
             )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
