@@ -27,7 +27,6 @@ from measuring import keras_table, new_project, run_keras_on
 
 import linnaeus
 from linnaeus.data.balance import balanced
-from linnaeus.data.split import Splits
 from linnaeus.evaluation.metrics import wilson_interval
 from linnaeus.steps.training import training_images
 from linnaeus.training.fit import fit
@@ -76,23 +75,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=15, help="the deck's, over two runs")
     parser.add_argument("--views", type=int, default=4)
     parser.add_argument("--timed-epochs", type=int, default=3, help="of the ways in which nothing is kept")
-    parser.add_argument("--count", type=int, help="train and validate on so many of the images only")
+    parser.add_argument("--count", type=int, help="use so many of the images only")
     parser.add_argument("--accuracy-epochs", type=int, default=8, help="0 leaves accuracy out")
     parser.add_argument("--no-speed", action="store_true")
     options = parser.parse_args()
     linnaeus.keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        project = new_project(options.images, Path(folder) / "project", options.rename)
+        project = new_project(options.images, Path(folder), options.rename, options.count)
         if not options.no_speed:
-            images = some_of(training_images(linnaeus.open_project(project)), options.count)
+            images = training_images(linnaeus.open_project(project))
             speed(images, options.epochs, options.views, min(options.timed_epochs, options.epochs))
         if options.accuracy_epochs:
             accuracy(project, options.accuracy_epochs, options.views)
-
-
-def some_of(images: TrainingImages, count: int | None) -> TrainingImages:
-    table = images.splits.table
-    return images if count is None else replace(images, splits=Splits(table.sample(count, random_state=0)))
 
 
 def speed(images: TrainingImages, epochs: int, views: int, timed: int) -> None:

@@ -1,6 +1,7 @@
 """What the comparisons with Keras share: a project of photographs, the deck's input pipeline in tf.data, clocks."""
 
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pandas as pd
 from keras_env import run_keras
 
 import linnaeus
+from linnaeus.data.sources import find_sources
 from linnaeus.progress import Advance
 
 Mark = tuple[float, float]  # seconds of the clock, and of all cores together
@@ -56,13 +58,16 @@ def batches(table, augment=False, cached=False, endless=False, preprocess=None):
     return images.batch(given["batch"]).prefetch(tf.data.AUTOTUNE)
 
 class Clock(keras.callbacks.Callback):
-    # The time after each step, and after each epoch.
+    # The time after each step of training, each of validation, and each epoch.
     def __init__(self):
         super().__init__()
-        self.steps, self.epochs = [], []
+        self.steps, self.judged, self.epochs = [], [], []
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps.append((time.perf_counter(), time.process_time()))
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.judged.append((time.perf_counter(), time.process_time()))
 
     def on_epoch_end(self, epoch, logs=None):
         self.epochs.append(time.perf_counter())
@@ -96,12 +101,25 @@ def step_cost(marks: list[Mark], warm_up: int) -> Mark:
     return float(wall), float(cores)
 
 
-def new_project(images: Path, folder: Path, rename: str | None) -> Path:
-    """A project in the folder, as far as the split."""
-    linnaeus.catalogue(images, folder, rename=rename, progress=linnaeus.bars)
-    linnaeus.clean(folder, progress=linnaeus.bars)
-    linnaeus.split(folder)
-    return folder
+def new_project(images: Path, folder: Path, rename: str | None, count: int | None = None) -> Path:
+    """A project in a sub-folder, as far as the split; of only so many of the images, copied there, where `count` is
+    given."""
+    chosen = images if count is None else some_of(images, folder / "images", count)
+    project = folder / "project"
+    linnaeus.catalogue(chosen, project, rename=rename, progress=linnaeus.bars)
+    linnaeus.clean(project, progress=linnaeus.bars)
+    linnaeus.split(project)
+    return project
+
+
+def some_of(images: Path, target: Path, count: int) -> Path:
+    """A copy of so many images, of each class about its share."""
+    relpaths = sorted(source.relpath for source in find_sources(images)[0])
+    for place in np.linspace(0, len(relpaths) - 1, min(count, len(relpaths))).round().astype(int):
+        path = target / relpaths[place]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(images / relpaths[place], path)
+    return target
 
 
 def keras_table(table: pd.DataFrame, folder: Path) -> dict[str, list[object]]:

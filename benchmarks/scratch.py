@@ -88,10 +88,11 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--count", type=int, help="use so many of the images only")
     options = parser.parse_args()
     linnaeus.keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        project = linnaeus.open_project(new_project(options.images, Path(folder) / "project", options.rename))
+        project = linnaeus.open_project(new_project(options.images, Path(folder), options.rename, options.count))
         images = training_images(project)
         changes = {"training.batch_size": options.batch, "training.epochs": 10**6}
         recipe = linnaeus.load_recipe(RECIPE).changed(changes, name=RECIPE)

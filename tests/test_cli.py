@@ -12,7 +12,10 @@ from colours import write_images
 from linnaeus.cli.main import app
 
 RUNNER = CliRunner()
-COMMANDS = ["run", "catalogue", "clean", "split", "train", "evaluate", "compare", "report", "predict", "models", "demo"]
+COMMANDS = [
+    *("run", "catalogue", "clean", "split", "train", "evaluate", "compare", "report", "predict", "models", "demo"),
+    "reproduce",
+]
 HEAVY = {"torch", "timm", "lightning", "pandas", "numpy", "sklearn", "matplotlib", "PIL", "pydantic", "yaml"}
 
 RECIPE = """

@@ -139,7 +139,9 @@ def test_killed_while_it_trains_it_goes_on_to_the_very_same_model(
         process.join()
     assert process.exitcode == -signal.SIGKILL
     assert not (project / "runs" / "own").exists()
-    _assert_same(stages.train(project, recipe_file, manner=Manner(resume=True)), undisturbed)
+    run = stages.train(project, recipe_file, manner=Manner(resume=True))
+    _assert_same(run, undisturbed)
+    assert run.training.train_seconds >= run.history["seconds"].sum() > STEPS_BEFORE_THE_KILL * SECONDS_A_STEP
     assert not (project / "checkpoints" / "own").exists()
 
 
@@ -177,7 +179,7 @@ def test_what_was_begun_on_other_settings_is_not_gone_on_with(project: Path, rec
     changed = load_recipe(recipe_file).changed({"training.epochs": 2}, name="own")
     with pytest.raises(TrainingError, match=r"other images, splits or settings; delete it, or train without --resume"):
         stages.train(project, changed, manner=Manner(resume=True))
-    assert len(stages.train(project, changed).history) == 2
+    assert len(stages.train(project, changed, manner=Manner(resume="if-it-fits")).history) == 2
 
 
 def test_what_was_begun_on_other_splits_is_not_gone_on_with(project: Path, recipe_file: Path) -> None:

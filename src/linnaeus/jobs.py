@@ -51,6 +51,7 @@ def run(
     show(cleaned := clean(opened, plan.clean, **options))
     show(issues := check(opened, plan.check, **options))
     show(splits := split(opened, plan.split, force=force))
+    manner = Manner(resume=False if force else "if-it-fits")
     runs: list[Run] = []
     untried: list[Untried] = []
     for recipe in cheapest_first(plan.recipes):
@@ -60,7 +61,7 @@ def run(
             if perf_counter() - started + seconds > 60 * minutes:
                 untried.append(Untried(recipe.name, seconds))
                 continue
-        show(trained := train(opened, recipe, allow_leaks=allow_leaks, manner=Manner(resume=not force), **options))
+        show(trained := train(opened, recipe, allow_leaks=allow_leaks, manner=manner, **options))
         runs.append(trained)
     evaluations = evaluate(opened, [trained.model_id for trained in runs], **options)
     for evaluation in evaluations:
@@ -125,7 +126,7 @@ def tune(
 
 
 def find_rate(project: AnyProject, recipe: Recipe | str | Path, *, progress: Progress = silent) -> RateSearch:
-    """The learning rate at which the loss of a recipe's model falls fastest; a table and a figure in `figures/`."""
+    """A learning rate to begin with, half way down the fall of the loss; a table and a figure in `figures/`."""
     opened, recipe = open_project(project), recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     opened.stamp("split")
     return search_rate(opened, recipe, progress)

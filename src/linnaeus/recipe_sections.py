@@ -183,8 +183,8 @@ class TrainingRecipe(Section):
     patience: int | None = Field(5, ge=1)
     batch_size: int = Field(32, ge=1)
     label_smoothing: Fraction = 0.0
-    mix_up: float = Field(0.0, ge=0)
-    cut_mix: float = Field(0.0, ge=0)
+    mix_up: float = Field(0.0, ge=0, le=100)
+    cut_mix: float = Field(0.0, ge=0, le=100)
     average: Fraction = 0.0
     backbone_rate: float = Field(1.0, gt=0, le=1)
     layer_decay: float = Field(1.0, gt=0, le=1)

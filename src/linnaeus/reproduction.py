@@ -66,7 +66,7 @@ def _result(made: Reproduction, row: DeckRow, recipe: Recipe, test_images: int, 
     if reason := _known_obstacle(made, recipe):
         return DeckResult(row, recipe.name, failure=reason)
     try:
-        train(made.project, recipe, allow_leaks=True, manner=Manner(resume=True), progress=progress)
+        train(made.project, recipe, allow_leaks=True, manner=Manner(resume="if-it-fits"), progress=progress)
         (evaluation,) = evaluate(made.project, [recipe.name], progress=progress)
     except LinnaeusError as error:
         lacking = _backbone(recipe) if isinstance(error, WeightsError) else None

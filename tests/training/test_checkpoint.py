@@ -286,6 +286,24 @@ def test_a_checkpoint_that_counts_otherwise_is_of_another_version(tmp_path: Path
         checkpoints.load()
 
 
+@pytest.mark.parametrize("damage", [False, True])
+def test_if_it_is_to_fit_and_does_not_training_begins_anew_and_says_so(
+    damage: bool, tmp_path: Path, undisturbed: _Trained, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _begun(tmp_path).path
+    if damage:
+        path.write_bytes(b"")
+    _train(_kept(tmp_path, key="theirs", resume="if-it-fits")).assert_equals(undisturbed)
+    reason = "is damaged" if damage else "is of a training on other images, splits or settings"
+    assert f"{path} {reason}; training begins anew" in caplog.messages
+
+
+def test_if_it_is_to_fit_and_does_training_goes_on(tmp_path: Path, undisturbed: _Trained) -> None:
+    checkpoints = replace(_begun(tmp_path), resume="if-it-fits")
+    assert checkpoints.load() is not None
+    _train(checkpoints).assert_equals(undisturbed)
+
+
 def _flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     weight = torch.load(path, weights_only=True)["network"]["head.1.weight"].numpy().tobytes()

@@ -232,6 +232,23 @@ class _Odd(nn.Module):
         return logits
 
 
+class _Drawing(_Odd):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def odd(self, logits: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.drawn.append(float(torch.rand(1)))
+        return logits
+
+
+def test_each_step_of_each_epoch_draws_randomness_of_its_own() -> None:
+    network, recipe = _Drawing(), _recipe(epochs=3)
+    fit(network, _loaders(recipe), recipe)
+    assert len({*network.drawn}) == len(network.drawn) == 12
+
+
 class _NanAtPass6(_Odd):
     def odd(self, logits: torch.Tensor) -> torch.Tensor:
         return logits * float("nan") if self.training and self.passes == 6 else logits

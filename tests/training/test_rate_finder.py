@@ -12,7 +12,7 @@ from linnaeus.data.dataset import TensorTable
 from linnaeus.networks.classifier import Network
 from linnaeus.recipe_sections import TrainingRecipe
 from linnaeus.training.optimization import ParameterPlan
-from linnaeus.training.rate_finder import RateSearch, find_rate, steepest
+from linnaeus.training.rate_finder import RateSearch, find_rate, halfway
 from linnaeus.training.train import Prepared
 
 RECIPE = TrainingRecipe(optimizer="sgd", batch_size=8)
@@ -41,16 +41,15 @@ def loss_after(rate: float, steps: int = 30) -> float:
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def test_the_suggested_rate_learns_where_a_thousandth_of_it_does_nothing() -> None:
     suggestion = find_rate(prepared(), RECIPE).suggestion
     assert suggestion is not None
-    assert 1e-5 < suggestion < 1
     start = loss_after(0)
-    assert loss_after(suggestion) < start / 3
-    assert loss_after(suggestion / 1000) > start / 1.5
+    assert loss_after(suggestion) < start / 2
+    assert loss_after(suggestion / 1000) > start / 1.1
 
 
 def test_the_table_has_a_row_a_step_with_growing_rates() -> None:
@@ -93,20 +92,19 @@ def test_a_loss_that_is_no_number_ends_the_search(batches: int) -> None:
 
 
 def table_of(smoothed: list[float]) -> pd.DataFrame:
-    """Smoothed losses after ten that fall faster than any of them, as by chance."""
-    before = np.linspace(30, 20, 10)
-    losses = np.concatenate([before, smoothed])
-    return pd.DataFrame({"learning_rate": 10.0 ** np.arange(-9 - len(smoothed), 1), "smoothed": losses})
+    """Smoothed losses after ten that fall by chance more than any of them."""
+    losses = np.concatenate([np.linspace(30, 20, 10), smoothed])
+    return pd.DataFrame({"learning_rate": np.arange(1.0, len(losses) + 1), "smoothed": losses})
 
 
-@pytest.mark.parametrize("smoothed", [[], [1.0], [1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [float("nan"), float("nan")]])
-def test_a_loss_that_never_falls_suggests_nothing(smoothed: list[float]) -> None:
-    assert steepest(table_of(smoothed)) is None
+@pytest.mark.parametrize("smoothed", [[], [1.0], [1.0, 2.0, 3.0], [1.0, 0.95, 3.0], [float("nan"), float("nan")]])
+def test_a_loss_that_does_not_really_fall_suggests_nothing(smoothed: list[float]) -> None:
+    assert halfway(table_of(smoothed)) is None
 
 
-def test_the_steepest_fall_is_suggested_and_neither_the_lowest_loss_nor_the_chance_of_the_first_steps() -> None:
-    table = table_of([2.0, 1.9, 1.0, 0.9, float("nan")])
-    assert steepest(table) == table["learning_rate"].iloc[11]
+def test_half_of_the_fall_is_suggested_less_the_nine_steps_by_which_smoothing_comes_later() -> None:
+    table = table_of([2.0, 1.9, 1.8, 1.3, 1.2, 1.0, 5.0, float("nan")])
+    assert halfway(table) == table["learning_rate"].iloc[13 - 9]
 
 
 def test_the_same_seed_finds_the_same_and_the_caller_s_randomness_is_left_alone() -> None:

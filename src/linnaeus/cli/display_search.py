@@ -40,10 +40,10 @@ def _(result: Tuning) -> Any:
 @tables.register
 def _(result: RateSearch) -> list[Part | Table]:
     if result.suggestion is None:
-        return ["The loss never fell: look at the figure in figures/, and at the recipe."]
+        return ["The loss did not fall: look at the figure in figures/, and at the recipe."]
     return [
-        f"The loss falls fastest at a learning rate of {result.suggestion:.1e}: --set training.learning_rate="
-        f"{result.suggestion:.1e} (the figure is in the project's figures/)"
+        f"The loss has done half of its fall at a learning rate of {result.suggestion:.1e}, a good one to begin with: "
+        f"--set training.learning_rate={result.suggestion:.1e} (the figure is in the project's figures/)"
     ]
 
 

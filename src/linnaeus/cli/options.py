@@ -115,19 +115,21 @@ def stage_options(quiet: bool, as_json: bool = False) -> dict[str, Any]:
     """How far long work is, as bars or not at all; memory that tensors free is kept from now on."""
     from linnaeus.progress import bars, silent
     from linnaeus.scale.device import keep_freed_memory
+    from linnaeus.scale.processes import this_shard
 
     keep_freed_memory()
-    return {"progress": silent if quiet or as_json else bars}
+    return {"progress": silent if quiet or as_json or not this_shard().is_first else bars}
 
 
 def shower(quiet: bool, as_json: bool = False) -> Callable[[object], None]:
-    """What shows a result: as tables, as JSON, or not at all."""
+    """What shows a result: as tables, as JSON, or not at all; of several processes that train together, in the first."""
     import linnaeus.cli.display_search  # noqa: F401  # tells display how searches look
     from linnaeus.cli.display import show, show_json
+    from linnaeus.scale.processes import this_shard
 
-    if as_json:
-        return show_json
-    return (lambda result: None) if quiet else show
+    if (quiet and not as_json) or not this_shard().is_first:
+        return lambda result: None
+    return show_json if as_json else show
 
 
 def wished_recipes(names: Sequence[str], changes: Sequence[str], backbone: tuple[str, str] | None = None) -> list[Any]:

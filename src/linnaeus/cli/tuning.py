@@ -55,7 +55,7 @@ def find_rate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find the learning rate at which the loss of a recipe's model falls fastest, with a figure."""
+    """Find a learning rate to begin with: half way down the fall of the loss while the rate grows, with a figure."""
     with loading(quiet or as_json):
         from linnaeus import jobs
 

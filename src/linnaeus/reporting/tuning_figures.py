@@ -35,13 +35,13 @@ def importance_figure(importances: Mapping[str, float]) -> Figure:
 
 
 def rates_figure(table: pd.DataFrame, suggestion: float | None) -> Figure:
-    """The loss at growing learning rates, smoothed, and the rate where it falls fastest."""
+    """The loss at growing learning rates, smoothed, and the rate at which it has done half of its fall."""
     figure, (axes,) = panels_of(1, height=3.2)
     titled(axes, "Loss by learning rate", "learning rate", "training loss")
     axes.plot(table["learning_rate"], table["loss"], color=GREY, linewidth=0.6, label="of a batch")
     axes.plot(table["learning_rate"], table["smoothed"], color=BLUE, label="smoothed")
     if suggestion is not None:
-        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"falls fastest, {suggestion:.1e}")
+        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"half of the fall, {suggestion:.1e}")
     axes.set_xscale("log")
     axes.set_ylim(top=2 * table["smoothed"].iloc[0])
     axes.legend(frameon=False, fontsize=8)

@@ -31,7 +31,7 @@ from linnaeus.scale.device import best_device, training_precision
 from linnaeus.scale.processes import this_shard, wait_for_all
 from linnaeus.settings import CleanRecipe
 from linnaeus.steps.splitting import load_splits
-from linnaeus.training.checkpoint import Checkpoints
+from linnaeus.training.checkpoint import Checkpoints, Resume
 from linnaeus.training.fit import Watch
 from linnaeus.training.loggers import reporting_to
 from linnaeus.training.record import continued_history, training_facts
@@ -42,11 +42,12 @@ from linnaeus.training.train import TrainingImages, train_classifier
 class Manner:
     """How a training runs, which never changes its result.
 
-    resume: go on from the checkpoint of one that was cut short, if there is one. checkpoint_seconds: at most so much
+    resume: go on from the checkpoint of one that was cut short, if there is one; one of other images, splits or
+    settings is an error, or with "if-it-fits" left aside. checkpoint_seconds: at most so much
     work is lost with a kill. loggers: "tensorboard", "mlflow", "wandb", beside the history that is always kept.
     """
 
-    resume: bool = False
+    resume: Resume = False
     checkpoint_seconds: float = 30.0
     loggers: tuple[str, ...] = ()
 
@@ -75,7 +76,8 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training
     classifier = _untrained(project, recipe, images, earlier)
     with _watch(project, recipe, training) as watch:
         fitted = train_classifier(classifier, recipe, images, watch)
-    seconds = perf_counter() - started
+    # The epochs of one that goes on were trained by more than this process.
+    seconds = max(perf_counter() - started, float(fitted.history["seconds"].sum()))
     if not this_shard().is_first:
         wait_for_all()
         return

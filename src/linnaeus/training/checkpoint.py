@@ -1,9 +1,10 @@
 """Where a training stands, kept on disk while it runs, so that one that is killed can go on."""
 
+import logging
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 from zipfile import ZipFile
 
 import torch
@@ -11,7 +12,11 @@ import torch
 from linnaeus.errors import TrainingError
 from linnaeus.files import write_with
 
+logger = logging.getLogger(__name__)
+
 FORMAT = 1
+
+Resume = bool | Literal["if-it-fits"]
 
 
 @dataclass
@@ -45,13 +50,14 @@ class Checkpoints:
     """The one checkpoint of a training: `folder`/state.pt, written whole.
 
     key: of everything the training is made from; a checkpoint with another key is of another training.
-    every_seconds: how much work a kill may cost at most. resume: whether to go on from what is there.
+    every_seconds: how much work a kill may cost at most. resume: whether to go on from what is there; "if-it-fits"
+    begins anew where that is of another training, True then raises.
     """
 
     folder: Path
     key: str
     every_seconds: float = 30.0
-    resume: bool = False
+    resume: Resume = False
 
     def __post_init__(self) -> None:
         self.saved_at = monotonic()
@@ -84,21 +90,26 @@ class Checkpoints:
     def load(self) -> tuple[Standing, dict[str, Any]] | None:
         """Where the training stood and its tensors; None where it is to begin anew.
 
-        Raises TrainingError where there is a checkpoint to go on from but it is of another training, or damaged.
+        Raises TrainingError where `resume` is True and there is a checkpoint, but of another training, or damaged.
         """
         if not self.resume or not self.path.is_file():
             return None
         content = _undamaged(self.path)
-        if content is None:
-            raise self._refused("is damaged")
-        if content["format"] != FORMAT or content["standing"].keys() != {each.name for each in fields(Standing)}:
-            raise self._refused("was written by another version")
-        if content["key"] != self.key:
-            raise self._refused("is of a training on other images, splits or settings")
-        return Standing(**content["standing"]), content
+        problem = self._problem(content)
+        if content is not None and problem is None:
+            return Standing(**content["standing"]), content
+        if self.resume is True:
+            raise TrainingError(f"{self.path} {problem}; delete it, or train without --resume")
+        logger.warning("%s %s; training begins anew", self.path, problem)
+        return None
 
-    def _refused(self, why: str) -> TrainingError:
-        return TrainingError(f"{self.path} {why}; delete it, or train without --resume")
+    def _problem(self, content: dict[str, Any] | None) -> str | None:
+        """Why it is not possible to go on from a checkpoint; None where it is."""
+        if content is None:
+            return "is damaged"
+        if content["format"] != FORMAT or content["standing"].keys() != {each.name for each in fields(Standing)}:
+            return "was written by another version"
+        return None if content["key"] == self.key else "is of a training on other images, splits or settings"
 
 
 def _undamaged(path: Path) -> dict[str, Any] | None:

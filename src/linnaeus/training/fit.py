@@ -70,9 +70,10 @@ def fit(
 ) -> Fitted:
     """Train `network` in place on the (training, validation) loaders and leave it with its best epoch's weights.
 
-    Reproducible by `recipe.seed` on one machine's CPU, also where it goes on from a checkpoint. Ctrl-C ends it after
-    the step. Raises TrainingError where the loss or a gradient is no longer finite, where memory does not suffice for
-    one image, or where no parameter is left to train; the last checkpoint is kept.
+    Reproducible by `recipe.seed` on one machine's CPU with as many threads, also where it goes on from a checkpoint.
+    Ctrl-C ends it after the step. Raises DivergedError where the loss or a gradient is no longer finite, and
+    TrainingError where memory does not suffice for one image, or where no parameter is left to train; the last
+    checkpoint is kept.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise TrainingError("every parameter is frozen, so there is nothing to train")

@@ -22,13 +22,15 @@ LOWEST, HIGHEST = 1e-7, 1.0
 STEPS = 100
 SMOOTHING = 0.9
 SETTLED = 10  # steps after which the smoothed loss no longer jumps with every batch
+DELAY = round(SMOOTHING / (1 - SMOOTHING))  # steps by which the smoothed loss comes later
+LEAST_FALL = 0.1  # share of the loss; batches differ by chance
 DIVERGED = 4.0  # times the lowest loss
 
 
 @dataclass(frozen=True)
 class RateSearch:
     """`table`: learning_rate, loss (of the step's batch) and smoothed, a row a step; `suggestion` is the rate at which
-    the smoothed loss falls fastest, None where it never falls."""
+    the loss has done half of its fall, None where it falls by less than a tenth."""
 
     table: pd.DataFrame
     suggestion: float | None
@@ -60,17 +62,19 @@ def find_rate(prepared: Prepared, recipe: TrainingRecipe, progress: Progress = s
             optimizer.zero_grad(set_to_none=True)
         advance(STEPS - len(losses))
     table = pd.DataFrame({"learning_rate": rates[: len(losses)], "loss": losses, "smoothed": smoothed})
-    return RateSearch(table, steepest(table))
+    return RateSearch(table, halfway(table))
 
 
-def steepest(table: pd.DataFrame) -> float | None:
-    """The rate at which the smoothed loss falls fastest per factor of the rate, before its lowest point."""
-    settled = table.iloc[SETTLED:]
-    smoothed = settled["smoothed"].fillna(math.inf).to_numpy()
-    falling = np.diff(smoothed[: int(smoothed.argmin()) + 1]) if len(smoothed) else smoothed
-    if not len(falling) or falling.min() >= 0:
+def halfway(table: pd.DataFrame) -> float | None:
+    """The rate at which the loss has done half of its fall, that is, about where it falls fastest.
+
+    The steepest step itself would be one of chance: batches differ by more than a step changes.
+    """
+    smoothed = table["smoothed"].fillna(math.inf).to_numpy()[SETTLED:]
+    if not len(smoothed) or not smoothed.min() < (1 - LEAST_FALL) * smoothed[0]:
         return None
-    return float(settled["learning_rate"].iloc[int(falling.argmin())])
+    half = SETTLED + int(np.argmax(smoothed <= (smoothed[0] + smoothed.min()) / 2))
+    return float(table["learning_rate"].iloc[max(half - DELAY, 0)])
 
 
 def _smoothed(losses: Sequence[float]) -> NDArray[np.float64]:
