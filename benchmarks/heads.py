@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     linnaeus.keep_freed_memory()
-    sets = {"easy": partial(synthetic, options.rows, 0.5), "hard": partial(synthetic, options.rows, 0.06)}
+    sets = {"easy": partial(synthetic, options.rows, 0.5), "hard": partial(synthetic, options.rows, 0.1)}
     if options.images is not None:
         sets["photographs"] = partial(photographs, options.images, options.rename, options.count, options.rows)
     for name, make in sets.items():

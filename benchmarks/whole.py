@@ -4,10 +4,10 @@
 
 The photographs at hand are repeated to the deck's number, in the proportions of the deck's classes where all classes
 are the deck's; `--times` repeats each so many times instead. A repeat is a random part of its photograph, mirrored or
-not, at the deck's most common size, 300 x 225, as JPEG of quality 85 to 95: so other bytes, other pixels, and mostly no
-near-duplicate. How many are found is told. Repeats of one photograph stay in one part (`group_pattern`), or else the
-accuracies would be those of remembering; they still are of fewer photographs than they seem to be. Making the folder
-is not counted.
+not, at the deck's most common size, 300 x 225, as JPEG of quality 85 to 95: so other bytes, other pixels, and rarely a
+near-duplicate; how many pairs are found is told. Repeats of one photograph stay in one part (`group_pattern`), or else
+the accuracies would be those of remembering; they still are of fewer photographs than they seem to be. Making the
+folder is not counted.
 
 Ours: catalogue (every file decoded, hashed and measured, near-duplicates found), clean, split, features of the frozen
 EfficientNet-Lite0 with a probe, lite0-dense256 on the same features, and both evaluated on validation and test.

@@ -27,6 +27,8 @@ from linnaeus.runs import Run
 from linnaeus.settings import CleanRecipe, SplitRecipe
 from linnaeus.steps.training import Manner
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = """
 name: own
 model: {kind: scratch, conv_widths: [4, 8], pool_sizes: [2, 2], batch_norm: true, dense_widths: [8], dropouts: [0.3]}
@@ -54,15 +56,6 @@ progress.bars = bars
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
 main()
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums are rounded otherwise by another number of threads, and one is fastest for images this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

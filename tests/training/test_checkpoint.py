@@ -25,6 +25,8 @@ from linnaeus.training.fit import Fitted, Loaders, Watch, fit
 from linnaeus.training.optimization import ParameterPlan
 from linnaeus.training.step import Step
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Everything that has a memory: optimizer, schedule, average, mixing, dropout, statistics, patience, unfreezing.
 RECIPE = TrainingRecipe(
     optimizer="adamw",

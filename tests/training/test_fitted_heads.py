@@ -62,9 +62,10 @@ def _chosen(fitted: Fitted) -> dict[str, Any]:
 def test_a_probe_gives_the_probabilities_of_scikit_learn_s_regression_on_standardised_features(
     classes: int, weights: NDArray[np.float32] | None
 ) -> None:
-    train, val = _features(90, classes, 0), _features(60, classes, 1)
+    train, val = _features(90, classes, 0, noise=4), _features(60, classes, 1, noise=4)
     of_classes = None if weights is None else weights[:classes]
     head, fitted = _probe(train, val, of_classes)
+    assert fitted.best_epoch < len(fitted.history)  # so that it is not simply the last
     strength = float(str(_chosen(fitted)["setting"]).removeprefix("C="))
     expected = _regression(train, strength, of_classes).predict_proba(_standardised(val, train)[0])
     np.testing.assert_allclose(_shares(head, val.inputs), expected, atol=2e-3)

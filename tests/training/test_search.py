@@ -13,7 +13,8 @@ from linnaeus.errors import DivergedError, MissingExtraError, RecipeError, Train
 from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.recipe_sections import AugmentRecipe, TransferRecipe
 from linnaeus.training import search as module
-from linnaeus.training.search import OnEpoch, Search, own_settings, strengthened, suggested
+from linnaeus.training.fit import Watch
+from linnaeus.training.search import Search, own_settings, strengthened, suggested
 
 optuna: Any = pytest.importorskip("optuna")
 
@@ -67,15 +68,17 @@ class FakeTraining:
         self.seen: list[Recipe] = []
         self.shown = 0
 
-    def __call__(self, recipe: Recipe, on_epoch: OnEpoch) -> float:
+    def __call__(self, recipe: Recipe, watch: Watch) -> float:
         self.seen.append(recipe)
         loss = abs(math.log(recipe.training.learning_rate / self.best)) + 0.1
         rows: list[dict[str, float]] = []
-        for _ in range(self.epochs):
-            time.sleep(self.seconds)
-            rows.append({"val_loss": loss})
-            self.shown += 1
-            on_epoch(rows)
+        with watch.progress("Training", self.epochs) as advance:
+            for _ in range(self.epochs):
+                time.sleep(self.seconds)
+                self.shown += 1
+                advance(1)
+                rows.append({"val_loss": loss})
+                watch.on_epoch(rows)
         return loss
 
 
@@ -88,10 +91,10 @@ def searched(path: Path, train: module.Train, seconds: float = 0.0, key: str = "
 def for_trials(search: Search, train: module.Train, trials: int) -> None:
     """Go on until so many trials are there, however long each takes."""
 
-    def stopping(recipe: Recipe, on_epoch: OnEpoch) -> float:
+    def stopping(recipe: Recipe, watch: Watch) -> float:
         if len(search.study.trials) > trials:
             raise KeyboardInterrupt
-        return train(recipe, on_epoch)
+        return train(recipe, watch)
 
     with pytest.raises(KeyboardInterrupt):
         search.run(stopping, 600, lambda steps: None)
@@ -196,12 +199,12 @@ def test_a_search_ends_when_its_time_is_over_and_tells_the_seconds_that_passed(t
     search.run(train, 1.2, advances.append)
     trials = search.trials()
     assert 1 < len(trials) < 8
-    assert train.shown <= 11  # no epoch was begun after the time was over
+    assert train.shown <= 11  # no step was begun after the time was over
     assert sum(advances) == 1
     assert min(advances) >= 0
 
 
-def test_a_trial_that_runs_when_the_time_is_over_ends_with_its_epoch(tmp_path: Path) -> None:
+def test_a_trial_that_runs_when_the_time_is_over_ends_with_its_step(tmp_path: Path) -> None:
     searched(tmp_path, FakeTraining())
     train = FakeTraining(epochs=50, seconds=0.05)
     search = searched(tmp_path, train, seconds=0.2)
@@ -264,8 +267,8 @@ def test_a_trial_of_a_killed_process_counts_as_failed_and_the_search_goes_on(tmp
 
 
 def test_ctrl_c_in_a_trial_leaves_a_search_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def stopped(recipe: Recipe, on_epoch: OnEpoch) -> float:
-        on_epoch([{"val_loss": 1.0}])
+    def stopped(recipe: Recipe, watch: Watch) -> float:
+        watch.on_epoch([{"val_loss": 1.0}])
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -294,7 +297,7 @@ def test_a_folder_with_letters_that_mean_something_in_a_url_holds_its_search(tmp
     assert len(searched(odd, FakeTraining()).trials()) == 1
 
 
-def diverging(recipe: Recipe, on_epoch: OnEpoch) -> float:
+def diverging(recipe: Recipe, watch: Watch) -> float:
     raise DivergedError("the loss became nan")
 
 
@@ -302,10 +305,10 @@ def test_settings_with_which_training_diverges_end_early_and_the_search_goes_on(
     good = FakeTraining()
     calls = 0
 
-    def train(recipe: Recipe, on_epoch: OnEpoch) -> float:
+    def train(recipe: Recipe, watch: Watch) -> float:
         nonlocal calls
         calls += 1
-        return diverging(recipe, on_epoch) if calls == 1 else good(recipe, on_epoch)
+        return diverging(recipe, watch) if calls == 1 else good(recipe, watch)
 
     search = searched(tmp_path, train, seconds=0.3)
     trials = search.trials()
@@ -320,7 +323,7 @@ def test_a_search_in_which_everything_diverges_says_so_when_its_time_is_over(tmp
 
 
 def test_any_other_error_of_training_ends_the_search_at_once(tmp_path: Path) -> None:
-    def failing(recipe: Recipe, on_epoch: OnEpoch) -> float:
+    def failing(recipe: Recipe, watch: Watch) -> float:
         raise TrainingError("cannot be read")
 
     with pytest.raises(TrainingError, match="cannot be read"):

@@ -14,6 +14,8 @@ from linnaeus.training.checkpoint import Standing
 from linnaeus.training.mixing import mixture
 from linnaeus.training.step import Step, is_out_of_memory
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WEIGHTS = torch.tensor([0.5, 1.0, 2.0])
 SETTINGS: list[dict[str, float]] = [
     {},

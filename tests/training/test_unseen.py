@@ -20,6 +20,8 @@ from linnaeus.settings import CleanRecipe
 from linnaeus.training.fit import Fitted
 from linnaeus.training.train import TrainingImages, train_classifier
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIDE = 32
 COUNTS = {"dark": 20, "light": 12}
 SCRATCH = {"kind": "scratch", "conv_widths": [4], "pool_sizes": [4], "batch_norm": True, "padding": True}

@@ -162,10 +162,10 @@ def test_views_do_not_depend_on_what_was_computed_before_and_in_which_order(
     table = images.splits.table
     others = table.assign(split=table["split"].map({"train": "val", "val": "train", "test": "test"})).iloc[::-1]
     trained(replace(images, splits=Splits(others)), recipe)
-    files = {path for path in images.cache.rglob("*.npy")}
+    files = set(images.cache.rglob("*.npy"))
     _, found = trained(images, recipe)
     assert_equal(found, expected)
-    assert {path for path in images.cache.rglob("*.npy")} > files
+    assert set(images.cache.rglob("*.npy")) > files
 
 
 def test_validation_is_never_augmented(images: TrainingImages) -> None:

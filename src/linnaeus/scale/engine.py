@@ -18,7 +18,7 @@ Output = NDArray[np.float32]
 Engine = Callable[[torch.Tensor], Output]
 
 # Below this OpenVINO does not make up for the seconds that conversion takes (docs/log.md, 2026-11-24).
-FEWEST_IMAGES = 256
+FEWEST_IMAGES = 384
 CHECKED_IMAGES = 8
 # The furthest an image's output may lie from that in 32 bits, in lengths of it: then their cosine is at least 0.999.
 FURTHEST = 0.0447

@@ -1,7 +1,5 @@
 """Searching for better settings of a recipe, and for a good learning rate."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from shutil import rmtree
 
@@ -20,7 +18,7 @@ from linnaeus.settings import CleanRecipe
 from linnaeus.steps.training import training_images, weights_hash
 from linnaeus.training.fit import Watch
 from linnaeus.training.rate_finder import RateSearch, find_rate
-from linnaeus.training.search import OnEpoch, Search
+from linnaeus.training.search import Search
 from linnaeus.training.train import TrainingImages, prepare, train_classifier
 
 
@@ -83,17 +81,11 @@ def load_search(project: Project, name: str) -> tuple[pd.DataFrame, dict[str, fl
     return pd.read_csv(folder / "trials.csv"), importances
 
 
-def _lowest_loss(images: TrainingImages, clean_recipe: CleanRecipe, recipe: Recipe, on_epoch: OnEpoch) -> float:
+def _lowest_loss(images: TrainingImages, clean_recipe: CleanRecipe, recipe: Recipe, watch: Watch) -> float:
     """What a trial is judged by: the lowest validation loss of its epochs."""
-    losses: list[float] = []
-
-    def note(rows: Sequence[dict[str, float]]) -> None:
-        losses.append(rows[-1]["val_loss"])
-        on_epoch(rows)
-
     classifier = build_classifier(recipe.model, images.splits.classes, clean_recipe, seed=recipe.training.seed)
-    train_classifier(classifier, recipe, images, replace(Watch(), on_epoch=note))
-    return min(losses)
+    fitted = train_classifier(classifier, recipe, images, watch)
+    return float(fitted.history["val_loss"].min())
 
 
 def _weights(recipe: Recipe) -> str | None:

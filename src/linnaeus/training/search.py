@@ -1,7 +1,8 @@
 """A search for better settings of a recipe, judged by validation."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -11,11 +12,12 @@ import pandas as pd
 
 from linnaeus.errors import DivergedError, MissingExtraError, RecipeError, TrainingError
 from linnaeus.files import write_with
+from linnaeus.progress import Advance
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, HEADS, AugmentRecipe, ScratchRecipe, TransferRecipe
+from linnaeus.training.fit import Watch
 
-OnEpoch = Callable[[Sequence[dict[str, float]]], None]
-Train = Callable[[Recipe, OnEpoch], float]  # a recipe's lowest validation loss
+Train = Callable[[Recipe, Watch], float]  # a recipe's lowest validation loss
 
 RATE_FACTOR = 30  # how many times higher or lower than the recipe's own
 HIGHEST_RATE = 10.0
@@ -167,32 +169,42 @@ class Search:
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"{path} cannot be used as a search ({reason}); --force begins anew") from None
 
-    def run(self, train: Train, seconds: float, advance: Callable[[int], None]) -> None:
+    def run(self, train: Train, seconds: float, advance: Advance) -> None:
         """Try settings until the time is over; trials that are worse than the median of those before end early.
 
-        One trial at least is finished, by this or an earlier call. Settings with which training diverges end early too;
-        DivergedError is raised only where the time is over and no others were found.
-        advance: is told the seconds that have passed.
+        One trial at least is finished, by this or an earlier call; others end where they are when the time is over.
+        Settings with which training diverges end early too; DivergedError is raised only where the time is over and no
+        others were found. advance: is told the seconds that have passed.
         """
         started, told = monotonic(), 0
 
         def is_over() -> bool:
             return monotonic() - started >= seconds
 
-        def on_epoch(trial: Any, rows: Sequence[dict[str, float]]) -> None:
-            nonlocal told
-            passed = min(int(monotonic() - started), int(seconds))
-            advance(passed - told)
-            told = passed
-            trial.report(min(row["val_loss"] for row in rows), len(rows))
-            if trial.should_prune() or (is_over() and self._finished()):
-                raise self.optuna.TrialPruned
-
         def objective(trial: Any) -> float:
+            may_end = bool(self._finished())
+
+            @contextmanager
+            def progress(description: str, total: int) -> Iterator[Advance]:
+                yield lambda steps: tick()
+
+            def tick() -> None:
+                nonlocal told
+                passed = min(int(monotonic() - started), int(seconds))
+                advance(passed - told)
+                told = passed
+                if may_end and is_over():
+                    raise self.optuna.TrialPruned
+
+            def on_epoch(rows: Sequence[dict[str, float]]) -> None:
+                trial.report(min(row["val_loss"] for row in rows), len(rows))
+                if trial.should_prune():
+                    raise self.optuna.TrialPruned
+
             try:
-                return train(suggested(trial, self.recipe), partial(on_epoch, trial))
+                return train(suggested(trial, self.recipe), Watch(progress, on_epoch))
             except DivergedError:
-                if is_over() and not self._finished():
+                if is_over() and not may_end:
                     raise
                 raise self.optuna.TrialPruned from None
 
