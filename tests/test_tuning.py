@@ -22,6 +22,7 @@ from linnaeus.recipe_sections import ScratchRecipe
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
 from linnaeus.steps import tuning as module
+from linnaeus.training.train import train_classifier
 
 pytest.importorskip("optuna")
 
@@ -130,10 +131,9 @@ def test_a_head_that_is_fitted_at_once_is_refused_by_both_searches(project: Proj
 def test_ctrl_c_says_that_the_search_goes_on_and_the_next_one_does(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = module.train_classifier
     with monkeypatch.context() as patch:
-        patch.setattr(module, "train_classifier", _stopping_at(2, train))
-        with pytest.raises(KeyboardInterrupt, match="Stopped in trial 2. The search goes on"):
+        patch.setattr(module, "train_classifier", _stopping_at(2, train_classifier))
+        with pytest.raises(KeyboardInterrupt, match=r"Stopped in trial 2\. The search goes on"):
             jobs.tune(project, SMALL, minutes=10)
     assert [*trials_of(project)["state"]] == ["complete", "fail"]
     assert not (project.tuning / "small" / "best.yaml").exists()

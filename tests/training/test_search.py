@@ -59,7 +59,7 @@ class Ends:
 
 
 class FakeTraining:
-    """A training of some epochs whose validation loss is the distance of the rate from `best`; notes what it is given."""
+    """A training whose validation loss is the distance of the rate from `best`; it notes what it is given."""
 
     def __init__(self, best: float = 1e-3, epochs: int = 3, seconds: float = 0.0) -> None:
         self.best = best

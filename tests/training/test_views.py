@@ -1,5 +1,6 @@
 """A frozen trunk sees each augmented view once; what training then sees is what it would see of the images."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from linnaeus.data.balance import balanced
 from linnaeus.data.catalogue import with_labels
 from linnaeus.data.dataset import Draw, ImageDataset, TensorTable
 from linnaeus.data.split import Splits, split_table
+from linnaeus.evaluation.inference import run_module
 from linnaeus.files import file_hash
 from linnaeus.networks.classifier import Classifier, build_classifier
 from linnaeus.recipe import Recipe
@@ -98,10 +100,12 @@ def test_the_trunk_sees_each_view_of_a_training_image_once_and_a_validation_imag
     images: TrainingImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
-    run_module = features.run_module
-    monkeypatch.setattr(
-        features, "run_module", lambda *args, images: passes.append(images) or run_module(*args, images=images)
-    )
+
+    def noted(*arguments: Any, images: int) -> Iterator[np.ndarray[Any, Any]]:
+        passes.append(images)
+        return run_module(*arguments, images=images)
+
+    monkeypatch.setattr(features, "run_module", noted)
     recipe = recipe_of(views=2, epochs=5)
     trained(images, recipe)
     train, val = len(images.splits.train), len(images.splits.val)

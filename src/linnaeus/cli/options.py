@@ -122,7 +122,7 @@ def stage_options(quiet: bool, as_json: bool = False) -> dict[str, Any]:
 
 
 def shower(quiet: bool, as_json: bool = False) -> Callable[[object], None]:
-    """What shows a result: as tables, as JSON, or not at all; of several processes that train together, in the first."""
+    """What shows a result: as tables, as JSON, or not at all; of processes that train together only the first does."""
     import linnaeus.cli.display_search  # noqa: F401  # tells display how searches look
     from linnaeus.cli.display import show, show_json
     from linnaeus.scale.processes import this_shard

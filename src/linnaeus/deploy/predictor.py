@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from linnaeus.data.dataset import preprocessed
 from linnaeus.data.decode import Pixels, normalised_jpeg, read_bytes, resized, rgb_pixels
 from linnaeus.errors import DecodeError, PredictionError
-from linnaeus.evaluation.inference import Probabilities, predict_probabilities
+from linnaeus.evaluation.inference import predict_in_batches
 from linnaeus.networks.classifier import Classifier, ClassifierFacts
 from linnaeus.progress import Progress, silent
 from linnaeus.scale.cores import map_images
@@ -36,18 +37,15 @@ def predict_files(
     `top` most probable classes, best first. A file that cannot be read has its reason in `error`, and no classes."""
     facts = classifier.facts
     top = max(1, min(top, len(facts.classes)))
-    rows: list[dict[str, object]] = []
+    errors: list[str] = []
     with progress("Predicting", len(paths)) as advance:
-        for start in range(0, len(paths), BATCH):
-            chunk = paths[start : start + BATCH]
-            outcomes = [*map_images(partial(_pixels, facts), chunk)]
-            readable = [outcome for outcome in outcomes if not isinstance(outcome, DecodeError)]
-            found = iter(_probabilities(classifier, readable))
-            for path, outcome in zip(chunk, outcomes, strict=True):
-                is_error = isinstance(outcome, DecodeError)
-                best = {} if is_error else _best(next(found), facts.classes, top)
-                rows.append({"path": str(path), "error": str(outcome) if is_error else "", **best})
-            advance(len(chunk))
+        batches = _batches(facts, map_images(partial(_pixels, facts), paths, advance), errors)
+        outputs = [*predict_in_batches(classifier, batches, images=len(paths))]
+    found = chain.from_iterable(outputs)
+    rows = [
+        {"path": str(path), "error": error, **({} if error else _best(next(found), facts.classes, top))}
+        for path, error in zip(paths, errors, strict=True)
+    ]
     columns = [f"{name}_{place}" for place in range(1, top + 1) for name in ("class", "probability")]
     return pd.DataFrame(rows, columns=["path", "error", *columns])
 
@@ -79,10 +77,20 @@ def _pixels(facts: ClassifierFacts, path: Path) -> Pixels | DecodeError:
     return resized(rgb_pixels(jpeg), side, side)
 
 
-def _probabilities(classifier: Classifier, pixels: list[Pixels]) -> Probabilities:
-    if not pixels:
-        return np.empty((0, len(classifier.facts.classes)), np.float32)
-    return predict_probabilities(classifier, [preprocessed(np.stack(pixels), classifier.facts.preprocessing)])
+def _batches(
+    facts: ClassifierFacts, outcomes: Iterator[Pixels | DecodeError], errors: list[str]
+) -> Iterator[torch.Tensor]:
+    """Batches of what could be read; for each outcome its error, or an empty text, is added to `errors`."""
+    waiting: list[Pixels] = []
+    for outcome in outcomes:
+        errors.append(str(outcome) if isinstance(outcome, DecodeError) else "")
+        if not isinstance(outcome, DecodeError):
+            waiting.append(outcome)
+        if len(waiting) == BATCH:
+            yield preprocessed(np.stack(waiting), facts.preprocessing)
+            waiting = []
+    if waiting:
+        yield preprocessed(np.stack(waiting), facts.preprocessing)
 
 
 def _best(probabilities: np.ndarray, classes: Sequence[str], top: int) -> dict[str, object]:

@@ -44,7 +44,17 @@ def predict_probabilities(
 
     images: how many there are in all batches.
     """
-    logits = np.concatenate([*run_module(classifier, batches, advance, images=images)])
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Probabilities = exponents / exponents.sum(axis=1, keepdims=True)
-    return probabilities
+    return np.concatenate([*predict_in_batches(classifier, batches, advance, images=images)])
+
+
+def predict_in_batches(
+    classifier: nn.Module,
+    batches: Iterable[torch.Tensor],
+    advance: Advance | None = None,
+    *,
+    images: int | None = None,
+) -> Iterator[Probabilities]:
+    """The probabilities of each batch, as predict_probabilities gives them of all."""
+    for logits in run_module(classifier, batches, advance, images=images):
+        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+        yield exponents / exponents.sum(axis=1, keepdims=True)
