@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def in_whole_batches(images: TrainingImages, batch: int) -> TrainingImages:
-    """Training images mid-sampled as the deck's, less those of a smaller last batch, whose step would be a short one."""
+    """Training images mid-sampled as the deck's, without those of a smaller last batch, whose step would be short."""
     splits = images.splits
     train = balanced(splits.train, "mid").sample(frac=1, random_state=0)
     kept = train[: len(train) // batch * batch]

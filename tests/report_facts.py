@@ -66,6 +66,7 @@ def facts(
         in_use=splits.table.set_index("relpath")[["category", "split"]],
         leaderboard=table,
         models=tuple(model(row, labels, predicted, names) for row in table.to_dict("records")),
+        searches=(),
         predictions=splits.test.assign(
             predicted=[names[place] for place in predicted], probability=np.linspace(0.5, 0.8, len(labels))
         ),

@@ -32,15 +32,17 @@ def _(result: Tuning) -> list[Part]:
 
 @plain.register
 def _(result: Tuning) -> Any:
-    trials = result.trials.astype(object).where(result.trials.notna(), None)
-    found = {"name": result.name, "trials": trials.to_dict("records"), "importances": result.importances}
+    found = {"name": result.name, "trials": plain(result.trials), "importances": result.importances}
     return found | {"run": plain(result.run)}
 
 
 @tables.register
 def _(result: RateSearch) -> list[Part | Table]:
     if result.suggestion is None:
-        return ["The loss did not fall: look at the figure in figures/, and at the recipe."]
+        return [
+            f"The loss did not fall by a tenth in {len(result.table)} steps, which are too few for some CNNs from scratch "
+            "(the figure is in the project's figures/)."
+        ]
     return [
         f"The loss has done half of its fall at a learning rate of {result.suggestion:.1e}, a good one to begin with: "
         f"--set training.learning_rate={result.suggestion:.1e} (the figure is in the project's figures/)"
@@ -49,4 +51,4 @@ def _(result: RateSearch) -> list[Part | Table]:
 
 @plain.register
 def _(result: RateSearch) -> Any:
-    return {"suggestion": result.suggestion, "table": result.table.to_dict("records")}
+    return {"suggestion": result.suggestion, "table": plain(result.table)}

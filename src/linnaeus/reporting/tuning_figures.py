@@ -2,24 +2,36 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 from linnaeus.reporting.figures import BLUE, GREY, ORANGE, panels_of, titled
 
+WORST_SHOWN = 3.0  # times the best loss; what is worse is drawn there, or it would press all others together
+
 
 def trials_figure(trials: pd.DataFrame) -> Figure:
-    """Each trial's lowest validation loss, and the best so far."""
+    """Each trial's lowest validation loss, those beyond three times the best at the upper end, and the best so far."""
     figure, (axes,) = panels_of(1, height=3.2)
-    titled(axes, "Trials", "trial", "validation loss")
     judged = trials[trials["val_loss"].notna()]
     is_whole = judged["state"] == "complete"
+    highest = WORST_SHOWN * judged["val_loss"][is_whole].min()
+    is_beyond = (judged["val_loss"] > highest).any()
+    titled(
+        axes,
+        "Trials",
+        "trial",
+        f"validation loss (worse than {highest:.2g}: on top)" if is_beyond else "validation loss",
+    )
+    judged = judged.assign(val_loss=judged["val_loss"].clip(upper=highest))
     for rows, colour, name in ((judged[is_whole], BLUE, "whole"), (judged[~is_whole], GREY, "ended early")):
         axes.scatter(rows["trial"] + 1, rows["val_loss"], s=16, color=colour, label=name, zorder=3)
     whole = judged[is_whole]
     axes.step(whole["trial"] + 1, whole["val_loss"].cummin(), where="post", color=ORANGE, label="best so far")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0.5, len(trials) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -41,8 +53,17 @@ def rates_figure(table: pd.DataFrame, suggestion: float | None) -> Figure:
     axes.plot(table["learning_rate"], table["loss"], color=GREY, linewidth=0.6, label="of a batch")
     axes.plot(table["learning_rate"], table["smoothed"], color=BLUE, label="smoothed")
     if suggestion is not None:
-        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"half of the fall, {suggestion:.1e}")
+        axes.axvline(suggestion, color=ORANGE, linestyle="--", label=f"half of the fall, {_power(suggestion)}")
     axes.set_xscale("log")
-    axes.set_ylim(top=2 * table["smoothed"].iloc[0])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: _power(rate)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    losses = table["loss"][np.isfinite(table["loss"])]
+    if len(losses):
+        axes.set_ylim(0, min(2 * losses.iloc[0], 1.1 * losses.max()))
     axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _power(rate: float) -> str:
+    """A rate such as 1e-5."""
+    return np.format_float_scientific(rate, precision=1, trim="-", exp_digits=1)
