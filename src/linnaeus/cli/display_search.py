@@ -40,7 +40,7 @@ def _(result: Tuning) -> Any:
 def _(result: RateSearch) -> list[Part | Table]:
     if result.suggestion is None:
         return [
-            f"The loss did not fall by a tenth in {len(result.table)} steps, which are too few for some CNNs from scratch "
+            f"The loss did not fall by a tenth in {len(result.table)} steps, too few for some CNNs from scratch "
             "(the figure is in the project's figures/)."
         ]
     return [
