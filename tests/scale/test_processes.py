@@ -20,7 +20,7 @@ RECIPE = """
 name: small
 model: {kind: scratch, conv_widths: [4], pool_sizes: [4], dense_widths: [8]}
 data: {balance: class-weights, augment: {}}
-training: {epochs: 3, batch_size: 5, learning_rate: 0.01, precision: 32-true}
+training: {epochs: 3, batch_size: 5, learning_rate: 0.01, optimizer: sgd, precision: 32-true}
 """
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
 

@@ -98,8 +98,8 @@ def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
 def _searches(project: Project) -> tuple[SearchFacts, ...]:
     """The searches on the images and splits that the project has now."""
     found = [(path.parent, read_json(path)) for path in sorted(project.tuning.glob("*/search.json"))]
-    current = project.current_inputs()
-    return tuple(_search(folder, search["importances"]) for folder, search in found if search["inputs"] == current)
+    of_now = [(folder, search) for folder, search in found if search["inputs"] == project.current_inputs()]
+    return tuple(_search(folder, search["importances"]) for folder, search in of_now)
 
 
 def _search(folder: Path, importances: dict[str, float]) -> SearchFacts:
