@@ -248,8 +248,12 @@ def test_the_log_agrees_with_the_stored_predictions(outcome: linnaeus.Outcome) -
         assert sorted(test["relpath"]) == sorted(outcome.splits.test["relpath"])
 
 
+def test_the_cheapest_kinds_of_models_are_trained_first(outcome: linnaeus.Outcome) -> None:
+    assert [run.model_id for run in outcome.runs] == ["frozen", "finetuned", "scratch"]
+
+
 def test_a_continued_run_counts_on_from_the_run_it_started_from(outcome: linnaeus.Outcome) -> None:
-    history = outcome.runs[2].history
+    (history,) = (run.history for run in outcome.runs if run.model_id == "finetuned")
     assert list(history["model_id"]) == ["frozen", "frozen", "finetuned", "finetuned"]
     assert list(history["epoch"]) == [1, 2, 3, 4]
 
