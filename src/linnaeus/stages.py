@@ -300,9 +300,15 @@ def predict(
 
 
 @overload
-def models(*, pretrained: str | None = None) -> pd.DataFrame: ...
+def models(*, pretrained: str | None = None) -> pd.DataFrame:
+    """The recipes, or the pretrained backbones that match a pattern, as a table."""
+
+
 @overload
-def models(recipe: Recipe | str | Path, *, classes: int = 10, size: int = 224) -> ModelSummary: ...
+def models(recipe: Recipe | str | Path, *, classes: int = 10, size: int = 224) -> ModelSummary:
+    """One recipe's layers, output shapes and parameters."""
+
+
 def models(
     recipe: Recipe | str | Path | None = None, *, pretrained: str | None = None, classes: int = 10, size: int = 224
 ) -> pd.DataFrame | ModelSummary:

@@ -3,15 +3,10 @@
 import math
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from tiny_images import tiny_images, transfer_of
 
-from linnaeus.data.catalogue import with_labels
-from linnaeus.data.split import split_table
-from linnaeus.files import file_hash
 from linnaeus.networks.classifier import build_classifier
 from linnaeus.recipe import Recipe, default_recipes
 from linnaeus.settings import CleanRecipe
@@ -22,13 +17,7 @@ from linnaeus.training.train import TrainingImages, train_classifier
 SIDE = 16
 CLEAN = CleanRecipe(size=SIDE)
 SCRATCH: dict[str, object] = {"kind": "scratch", "conv_widths": [4], "pool_sizes": [4]}
-TRANSFER: dict[str, object] = {
-    "kind": "transfer",
-    "backbone": "test_resnet",
-    "weights": "random",
-    "input_size": SIDE,
-    "dense_widths": [8],
-}
+TRANSFER = transfer_of(SIDE)
 FITTED = {key: value for key, value in TRANSFER.items() if key != "dense_widths"}
 TUNED = TRANSFER | {"unfrozen_last_layers": 8}
 PLAIN: dict[str, object] = {"augment": None, "balance": "none"}
@@ -49,16 +38,8 @@ def recipe_of(
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    """Forty images of noise, two classes; the test part's files are deleted."""
-    rows = [(f"{number}.png", "ab"[number % 2]) for number in range(40)]
-    for number, (relpath, _) in enumerate(rows):
-        pixels = np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / relpath)
-    splits = split_table(with_labels(pd.DataFrame(rows, columns=["relpath", "category"])))
-    hashes = pd.Series({relpath: file_hash(tmp_path / relpath) for relpath, _ in rows})
-    for relpath in splits.test["relpath"]:
-        (tmp_path / relpath).unlink()
-    return TrainingImages(splits, tmp_path, hashes, tmp_path / "features", tmp_path / "pixels")
+    """Forty images, two classes; the test part's files are deleted."""
+    return tiny_images(tmp_path, {"dark": 20, "light": 20}, SIDE)
 
 
 def names(recipes: list[Recipe]) -> list[str]:

@@ -2,16 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from tiny_images import tiny_images
 
-from linnaeus.data.catalogue import with_labels
 from linnaeus.data.dataset import ImageDataset
-from linnaeus.data.split import split_table
-from linnaeus.files import file_hash
 from linnaeus.networks.classifier import build_classifier, freeze, load_classifier, save_classifier
 from linnaeus.networks.concatenated import Concatenated, Member
 from linnaeus.networks.summary import summarise
@@ -25,17 +20,7 @@ CLASSES = ("dark", "light")
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    folder = tmp_path / "clean"
-    rows = []
-    for low, name in ((0, "dark"), (150, "light")):
-        (folder / name).mkdir(parents=True)
-        for number in range(15):
-            pixels = np.random.default_rng(number + low).integers(low, low + 80, (40, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
-            rows.append((f"{name}/{number}.png", name))
-    splits = split_table(with_labels(pd.DataFrame(rows, columns=["relpath", "category"])))
-    hashes = pd.Series({relpath: file_hash(folder / relpath) for relpath, _ in rows})
-    return TrainingImages(splits, folder, hashes, tmp_path / "cache", tmp_path / "pixels")
+    return tiny_images(tmp_path, {"dark": 15, "light": 15}, 40, keeps_test=True)
 
 
 def joined_recipe(**model: object) -> Recipe:

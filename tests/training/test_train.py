@@ -5,15 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from tiny_images import SCRATCH, tiny_images, transfer_of
 from torch import nn
 
-from linnaeus.data.catalogue import with_labels
 from linnaeus.data.dataset import ImageDataset
-from linnaeus.data.split import Splits, split_table
+from linnaeus.data.split import Splits
 from linnaeus.data.store import StoredRows
 from linnaeus.errors import TrainingError
-from linnaeus.files import file_hash
 from linnaeus.networks.classifier import Classifier, build_classifier
 from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.records import Preprocessing
@@ -25,14 +23,7 @@ from linnaeus.training.train import TrainingImages, divide, image_loaders, train
 
 SIDE = 32
 PLAIN = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-SCRATCH: dict[str, object] = {"kind": "scratch", "conv_widths": [4], "pool_sizes": [4], "dense_widths": [8]}
-TRANSFER: dict[str, object] = {
-    "kind": "transfer",
-    "backbone": "test_resnet",
-    "weights": "random",
-    "input_size": SIDE,
-    "dense_widths": [8],
-}
+TRANSFER = transfer_of(SIDE)
 COUNTS = {"dark": 20, "light": 10}
 
 
@@ -53,21 +44,8 @@ def _classifier(recipe: Recipe) -> Classifier:
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    """Dark and light images with their splits; the test part's files are deleted, so that nothing can read them."""
-    folder = tmp_path / "clean"
-    rows = []
-    for name, count in COUNTS.items():
-        (folder / name).mkdir(parents=True)
-        for number in range(count):
-            low = 20 if name == "dark" else 150
-            pixels = np.random.default_rng(number).integers(low, low + 80, (SIDE, SIDE, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
-            rows.append((f"{name}/{number}.png", name))
-    splits = split_table(with_labels(pd.DataFrame(rows, columns=["relpath", "category"])))
-    hashes = pd.Series({relpath: file_hash(folder / relpath) for relpath, _ in rows})
-    for relpath in splits.test["relpath"]:
-        (folder / relpath).unlink()
-    return TrainingImages(splits, folder, hashes, tmp_path / "cache", tmp_path / "pixels")
+    """Dark and light images; the test part's files are deleted."""
+    return tiny_images(tmp_path, COUNTS, SIDE)
 
 
 def _state(module: nn.Module) -> dict[str, torch.Tensor]:

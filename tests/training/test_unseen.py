@@ -3,17 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from tiny_images import tiny_images, transfer_of
 
 from colours import write_images
 from linnaeus import stages
-from linnaeus.data.catalogue import with_labels
-from linnaeus.data.split import Splits, split_table
-from linnaeus.files import file_hash, write_table
+from linnaeus.data.split import Splits
+from linnaeus.files import write_table
 from linnaeus.networks.classifier import build_classifier
 from linnaeus.recipe import Recipe
 from linnaeus.settings import CleanRecipe
@@ -25,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE = 32
 COUNTS = {"dark": 20, "light": 12}
 SCRATCH = {"kind": "scratch", "conv_widths": [4], "pool_sizes": [4], "batch_norm": True, "padding": True}
-TRANSFER = {"kind": "transfer", "backbone": "test_resnet", "weights": "random", "input_size": SIDE, "dense_widths": [8]}
+TRANSFER = transfer_of(SIDE)
 FITTED = {key: value for key, value in TRANSFER.items() if key != "dense_widths"}
 TUNED = TRANSFER | {"unfrozen_last_layers": 8}
 KINDS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
@@ -47,18 +45,9 @@ def _recipe(model: dict[str, object], data: dict[str, object]) -> Recipe:
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    """Dark and light images with their splits."""
-    rows = []
-    for name, count in COUNTS.items():
-        (tmp_path / "clean" / name).mkdir(parents=True)
-        for number in range(count):
-            low = 20 if name == "dark" else 60
-            pixels = np.random.default_rng(number).integers(low, low + 150, (SIDE, SIDE, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "clean" / name / f"{number}.png")
-            rows.append((f"{name}/{number}.png", name))
-    splits = split_table(with_labels(pd.DataFrame(rows, columns=["relpath", "category"])))
-    hashes = pd.Series({relpath: file_hash(tmp_path / "clean" / relpath) for relpath, _ in rows})
-    return TrainingImages(splits, tmp_path / "clean", hashes, tmp_path / "cache", tmp_path / "pixels")
+    """Dark and light images, hard to tell apart, with their splits."""
+    levels = {"dark": (20, 170), "light": (60, 210)}
+    return tiny_images(tmp_path, COUNTS, SIDE, levels=levels, keeps_test=True)
 
 
 def _with_other_labels(table: pd.DataFrame, part: str) -> pd.DataFrame:

@@ -9,14 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from tiny_images import SCRATCH, tiny_images, transfer_of
 
 from linnaeus.data.balance import balanced
-from linnaeus.data.catalogue import with_labels
 from linnaeus.data.dataset import Draw, ImageDataset, TensorTable
-from linnaeus.data.split import Splits, split_table
+from linnaeus.data.split import Splits
 from linnaeus.evaluation.inference import run_module
-from linnaeus.files import file_hash
 from linnaeus.networks.classifier import Classifier, build_classifier
 from linnaeus.recipe import Recipe
 from linnaeus.scale.processes import Shard
@@ -28,14 +26,7 @@ from linnaeus.training.train import TrainingImages, prepare, train_classifier
 
 SIDE = 16
 COUNTS = {"dark": 14, "light": 8}
-SCRATCH: dict[str, object] = {"kind": "scratch", "conv_widths": [4], "pool_sizes": [4], "dense_widths": [8]}
-TRANSFER: dict[str, object] = {
-    "kind": "transfer",
-    "backbone": "test_resnet",
-    "weights": "random",
-    "input_size": SIDE,
-    "dense_widths": [8],
-}
+TRANSFER = transfer_of(SIDE)
 NOTHING: dict[str, object] = {
     "flip_horizontal": False,
     "flip_vertical": False,
@@ -62,19 +53,8 @@ def classifier_of(recipe: Recipe) -> Classifier:
 
 @pytest.fixture
 def images(tmp_path: Path) -> TrainingImages:
-    """Dark and light noise with its splits; the test part's files are deleted, so that nothing can read them."""
-    folder = tmp_path / "clean"
-    rows = [(f"{name}/{number}.png", name) for name, count in COUNTS.items() for number in range(count)]
-    for number, (relpath, name) in enumerate(rows):
-        low = 20 if name == "dark" else 150
-        pixels = np.random.default_rng(number).integers(low, low + 80, (SIDE, SIDE, 3), dtype=np.uint8)
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / relpath)
-    splits = split_table(with_labels(pd.DataFrame(rows, columns=["relpath", "category"])))
-    hashes = pd.Series({relpath: file_hash(folder / relpath) for relpath, _ in rows})
-    for relpath in splits.test["relpath"]:
-        (folder / relpath).unlink()
-    return TrainingImages(splits, folder, hashes, tmp_path / "features", tmp_path / "pixels")
+    """Dark and light images; the test part's files are deleted."""
+    return tiny_images(tmp_path, COUNTS, SIDE)
 
 
 def trained(images: TrainingImages, recipe: Recipe) -> tuple[Fitted, dict[str, torch.Tensor]]:

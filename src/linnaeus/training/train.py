@@ -1,5 +1,6 @@
 """Train a classifier on splits, and compute what is frozen in it only once."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,8 @@ from linnaeus.training.optimization import ParameterPlan
 from linnaeus.training.rates import parameter_plan
 
 LARGEST_CACHE_BYTES = 8 << 30
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ def _prepared(classifier: Classifier, recipe: Recipe, images: TrainingImages, pr
     if trunk is not None and is_cached(trunk, classifier, recipe, len(images.hashes)):
         loaders = _Seen(trunk, classifier, recipe, images, progress).loaders()
     else:
+        if recipe.data.views is not None:
+            logger.warning("%s: %s views cannot be kept, so every epoch augments anew", recipe.name, recipe.data.views)
         network = classifier
         loaders = image_loaders(classifier, recipe, images, progress)
     weights = class_weights(images.splits.train, recipe.data.balance)
