@@ -1,4 +1,5 @@
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -201,3 +202,23 @@ def test_a_gpu_computes_in_16_bits_what_a_cpu_computes_in_32(
     expected = _by_torch(_backbone(), _images(9))
     assert "runs in torch, cuda" in caplog.text
     assert (np.linalg.norm(outputs - expected, axis=1) <= engine.FURTHEST * np.linalg.norm(expected, axis=1)).all()
+
+
+def test_signals_are_survived_when_engines_have_come_and_gone() -> None:
+    pytest.importorskip("openvino")
+    script = """
+import faulthandler, os, signal
+faulthandler.enable()  # gives signal handlers a stack of their own, as many programs do
+import torch
+from torch import nn
+from linnaeus.scale.engine import fastest_engine
+signal.signal(signal.SIGTERM, lambda *_: print("survived"))
+engine = None
+for width in (2, 3, 4):
+    module = nn.Sequential(nn.Conv2d(3, width, 3), nn.Flatten())
+    engine = fastest_engine(module, torch.rand(4, 3, 16, 16), images=10_000)
+del engine
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "survived\n"), ended.stderr

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def _openvino_engines(module: nn.Module, example: torch.Tensor) -> Iterator[tupl
     openvino = _import_openvino()
     model = _converted(openvino, module, example)
     for wish in ({}, {"INFERENCE_PRECISION_HINT": "f32"}):
-        compiled = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **wish})
+        compiled = _core(openvino).compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **wish})
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         yield f"OpenVINO, {precision}", _openvino_engine(compiled, len(example))
         if precision == "f32":
@@ -113,6 +114,16 @@ def _converted(openvino: Any, module: nn.Module, example: torch.Tensor) -> Any:
 
         traced = torch.jit.trace(function, example[:1], check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(traced, example_input=example[:1], input=[*example.shape])
+
+
+@cache
+def _core(openvino: Any) -> Any:
+    """OpenVINO's devices, which stay for the life of the process.
+
+    The CPU's sets a stack for signal handlers and, when it goes, sets the one before again, which another core may have
+    freed: the next signal with a handler, such as Ctrl-C, would then end the process.
+    """
+    return openvino.Core()
 
 
 def _import_openvino() -> Any:
