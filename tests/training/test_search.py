@@ -1,6 +1,5 @@
 """A search honours its time, goes on where it stopped, and finds its way back to the best settings."""
 
-import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -348,11 +347,3 @@ def test_without_the_package_the_pip_line_is_told(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'linnaeus\[tune\]'"):
         Search(tmp_path / "study.db", SIMPLE, "k")
-
-
-def test_a_search_leaves_logging_as_it_is(tmp_path: Path) -> None:
-    root, ours = logging.getLogger(), logging.getLogger("linnaeus.training.checkpoint")
-    handlers, level = [*root.handlers], root.level
-    Search(tmp_path / "study.db", SIMPLE, "k")
-    assert not ours.disabled
-    assert (root.handlers, root.level) == (handlers, level)

@@ -1,6 +1,5 @@
 """A search for better settings of a recipe, judged by validation."""
 
-import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -159,14 +158,13 @@ class Search:
         try:
             # Not by a URL, in which some letters of a path have a meaning of their own.
             engine = {"creator": partial(sqlite3.connect, path)}
-            with _loggers_kept():
-                return self.optuna.create_study(
-                    storage=self.optuna.storages.RDBStorage("sqlite://", engine_kwargs=engine),
-                    study_name=self.recipe.name,
-                    load_if_exists=True,
-                    direction="minimize",
-                    pruner=self.optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-                )
+            return self.optuna.create_study(
+                storage=self.optuna.storages.RDBStorage("sqlite://", engine_kwargs=engine),
+                study_name=self.recipe.name,
+                load_if_exists=True,
+                direction="minimize",
+                pruner=self.optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+            )
         except Exception as error:  # SQLAlchemy and Alembic have errors of their own
             reason = str(error).partition("\n")[0]
             raise TrainingError(f"{path} cannot be used as a search ({reason}); --force begins anew") from None
@@ -247,22 +245,6 @@ class Search:
     def _finished(self) -> list[Any]:
         found: list[Any] = self.study.get_trials(states=[self.optuna.trial.TrialState.COMPLETE])
         return found
-
-
-@contextmanager
-def _loggers_kept() -> Iterator[None]:
-    """Without what Optuna's database does to logging when it is opened: it configures it anew, which switches off every
-    logger of the process and takes the handlers away."""
-    root, manager = logging.getLogger(), logging.Logger.manager
-    loggers = [logger for logger in manager.loggerDict.values() if isinstance(logger, logging.Logger)]
-    disabled, handlers, level = [logger.disabled for logger in loggers], [*root.handlers], root.level
-    try:
-        yield
-    finally:
-        for logger, was_disabled in zip(loggers, disabled, strict=True):
-            logger.disabled = was_disabled
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 def _optuna() -> Any:
