@@ -204,6 +204,14 @@ def test_a_gpu_computes_in_16_bits_what_a_cpu_computes_in_32(
     assert (np.linalg.norm(outputs - expected, axis=1) <= engine.FURTHEST * np.linalg.norm(expected, axis=1)).all()
 
 
+def test_a_model_that_openvino_cannot_convert_leaves_logging_as_it_is() -> None:
+    pytest.importorskip("openvino")
+    root = logging.getLogger()
+    before = root.level, [*root.filters], [*root.handlers]
+    fastest_engine(_Unconvertible(), _images(4), MANY)
+    assert (root.level, root.filters, root.handlers) == before
+
+
 def test_signals_are_survived_when_engines_have_come_and_gone() -> None:
     pytest.importorskip("openvino")
     script = """

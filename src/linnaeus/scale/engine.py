@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import cache
 from typing import Any
@@ -106,7 +107,7 @@ def _openvino_engine(compiled: Any, size: int) -> Engine:
 
 def _converted(openvino: Any, module: nn.Module, example: torch.Tensor) -> Any:
     """The module as an OpenVINO model for batches of the example's shape."""
-    with warnings.catch_warnings(), torch.inference_mode():
+    with _root_logger_kept(), warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; torch.export takes five times as long
 
         def function(batch: torch.Tensor) -> Any:  # tracing a module takes three times as long
@@ -114,6 +115,18 @@ def _converted(openvino: Any, module: nn.Module, example: torch.Tensor) -> Any:
 
         traced = torch.jit.trace(function, example[:1], check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(traced, example_input=example[:1], input=[*example.shape])
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """The root logger as it was. Where OpenVINO cannot convert a model, it leaves it silent for all but errors."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, [*root.filters], [*root.handlers]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 @cache
