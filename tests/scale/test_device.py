@@ -30,11 +30,14 @@ def test_cuda_is_mixed(monkeypatch: pytest.MonkeyPatch, has_bf16: bool, precisio
     assert training_precision("auto", CUDA) == precision
 
 
-@pytest.mark.parametrize(("has_amx", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_a_cpu_is_mixed_only_where_it_multiplies_bfloat16(
-    monkeypatch: pytest.MonkeyPatch, has_amx: bool, precision: str
+@pytest.mark.parametrize("has_amx", [True, False])
+@pytest.mark.parametrize("has_avx512_bf16", [True, False])
+def test_a_cpu_trains_in_bfloat16_only_where_it_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, has_amx: bool, has_avx512_bf16: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_avx512_bf16, raising=False)
+    precision = "bf16-mixed" if has_amx or has_avx512_bf16 else "32-true"
     assert training_precision("auto", CPU) == precision
 
 

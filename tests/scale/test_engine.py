@@ -15,6 +15,7 @@ from linnaeus.scale import engine
 from linnaeus.scale.engine import FEWEST_IMAGES, Engine, fastest_engine
 
 MANY = FEWEST_IMAGES
+IN_32_BITS = "runs in OpenVINO, f32"
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +67,7 @@ def test_many_images_go_through_openvino_and_give_what_torch_gives(
     assert outputs.dtype == np.float32
     distances = np.linalg.norm((outputs - expected).reshape(9, -1), axis=1)
     lengths = np.linalg.norm(expected.reshape(9, -1), axis=1)
-    is_32_bits = "f32" in caplog.text
-    assert (distances <= (1e-5 if is_32_bits else engine.FURTHEST) * lengths).all()
+    assert (distances <= (1e-5 if IN_32_BITS in caplog.text else 0.05) * lengths).all()
 
 
 @pytest.mark.parametrize("images", [None, FEWEST_IMAGES - 1])
@@ -112,7 +112,7 @@ def test_an_engine_computes_with_the_weights_that_the_module_had(images: int | N
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-    np.testing.assert_allclose(run(_images(2)), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(_images(2)), expected, rtol=0.1, atol=0.01)  # a processor's 16 bits are enough
 
 
 class _Moody(nn.Module):
@@ -151,8 +151,9 @@ def test_what_openvino_cannot_compute_goes_through_torch_and_the_log_says_so(
 ) -> None:
     outputs = fastest_engine(module, _images(2, size=8), MANY)(_images(2, size=8))
     np.testing.assert_array_equal(outputs, _by_torch(module, _images(2, size=8)))
-    (warning,) = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert said in warning.message
+    warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings  # one, or one for each precision that was tried
+    assert all(said in warning for warning in warnings)
 
 
 def test_without_openvino_torch_computes_and_the_log_names_the_package(
@@ -168,13 +169,25 @@ def test_16_bits_that_give_another_output_leave_room_for_32(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def candidates(*arguments: object) -> list[tuple[str, Engine]]:
-        return [("coarse", lambda batch: (batch * 1.05).numpy()), ("fine", lambda batch: (batch * 1.04).numpy())]
+        return [("coarse", lambda batch: (batch * 1.05).numpy()), ("fine", lambda batch: (batch * 1.02).numpy())]
 
     monkeypatch.setattr(engine, "_openvino_engines", candidates)
     outputs = fastest_engine(nn.Identity(), torch.ones(2, 3), MANY)(torch.ones(2, 3))
-    np.testing.assert_allclose(outputs, 1.04)
+    np.testing.assert_allclose(outputs, 1.02)
     assert "another output in coarse" in caplog.text
     assert "runs in fine" in caplog.text
+
+
+def test_marks_keep_the_first_convolutions_in_32_bits() -> None:
+    openvino = engine._import_openvino()
+    layers = [layer for width in (3, 4, 4, 4, 4) for layer in (nn.Conv2d(width, 4, 3), nn.ReLU())]
+    model = engine._converted(openvino, nn.Sequential(*layers).requires_grad_(False), _images(1))
+    marks = [
+        any("Precision" in name or "precise" in name for name in operation.get_rt_info())
+        for operation in engine._exact_at_first(openvino, model).get_ordered_ops()
+        if operation.get_type_name() == "Convolution"
+    ]
+    assert marks == [True, True, True, False, False]
 
 
 def test_outputs_that_are_all_zero_agree() -> None:

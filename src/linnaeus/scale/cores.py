@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
+import cv2
+
 from linnaeus.progress import Advance
 
 Item = TypeVar("Item")
@@ -30,7 +32,7 @@ def map_images(
     """
     workers = core_count()
     waiting: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with _pool(workers) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
@@ -55,7 +57,12 @@ def map_at_once(function: Callable[[Item], Outcome], items: Sequence[Item]) -> l
 @cache
 def _threads(process: int, workers: int) -> ThreadPoolExecutor:
     """The threads of one process; one that is forked has none of its parent's."""
-    return ThreadPoolExecutor(workers, "batch")
+    return _pool(workers)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads that keep all cores busy, so that OpenCV starts none of its own, which would wait by spinning."""
+    return ThreadPoolExecutor(workers, "images", initializer=cv2.setNumThreads, initargs=(1,))
 
 
 def _next(waiting: deque[Future[Outcome]], advance: Advance | None) -> Outcome:

@@ -26,8 +26,12 @@ def training_precision(wish: Precision, device: torch.device) -> Precision:
         return wish
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    is_fast = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return "bf16-mixed" if device.type == "cpu" and is_fast() else "32-true"
+    return "bf16-mixed" if device.type == "cpu" and _multiplies_bfloat16() else "32-true"
+
+
+def _multiplies_bfloat16() -> bool:
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 def keep_freed_memory() -> None:
