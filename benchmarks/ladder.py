@@ -4,10 +4,11 @@
                                        [--seeds 3] [--epochs N | --minutes M] [--project FOLDER]
 
 "ladder": the recipes ladder-0-deck to ladder-9-average, each against the one below it, and the last against the first.
-"deck": the deck's CNNs, and which of its insights hold here; "insights": only the CNNs that these compare.
+"deck": the deck's CNNs, and which of its insights hold here; "insights": only the models that these compare, with
+EfficientNet-Lite0 (frozen, then fine-tuned) for the last of them.
 
-With neither epochs nor minutes each is trained for its recipe's epochs, and never stopped early. For `--minutes` two
-epochs of each recipe are timed first, so that all get the same time.
+With neither epochs nor minutes each CNN is trained for its recipe's epochs, and never stopped early. For `--minutes`
+two epochs of each recipe are timed first, so that all get the same time. Lite0 keeps its recipes' own epochs.
 
 Each run is added to FOLDER/ladder.csv when it ends, and the same command goes on where it was interrupted. Intervals
 are Student's, 95 %, over the seeds: how much another start would change things, and not how much other photographs
@@ -49,6 +50,7 @@ DECK_CLAIMS = [
     Claim("mid-sampling, not down", "base-meansamp-augment+", "base-downsamp-augment+"),
     Claim("mid-sampling, not up", "base-meansamp-augment+", "base-up-augment+"),
     Claim("mid-sampling, not up (best CNN)", "conv4invto128-dense256", "conv4invto128-dense256-up"),
+    Claim("fine-tuned, not only frozen", "lite0-dense256-finetune", "lite0-dense256"),
 ]
 
 ALL = [linnaeus.load_recipe(name) for name in recipe_names()]
@@ -63,7 +65,7 @@ COMPARED = {name for claim in DECK_CLAIMS for name in (claim.better, claim.other
 SETS = {
     "ladder": [recipe for recipe in ALL if recipe.name.startswith("ladder-")],
     "deck": DECK,
-    "insights": [recipe for recipe in DECK if recipe.name in COMPARED],
+    "insights": [recipe for recipe in ALL if recipe.name in COMPARED],
 }
 
 
@@ -108,6 +110,8 @@ def parsed() -> argparse.Namespace:
 
 def timed(recipe: linnaeus.Recipe, project: Path, options: argparse.Namespace) -> linnaeus.Recipe:
     """The recipe for the epochs that are asked for, or that fit into the minutes."""
+    if recipe.model.kind == "transfer":
+        return recipe
     epochs = options.epochs or recipe.training.epochs
     if options.minutes is not None:
         epochs = max(1, round(60 * options.minutes / seconds_per_epoch(recipe, project)))
@@ -130,7 +134,10 @@ def seconds_per_epoch(recipe: linnaeus.Recipe, project: Path) -> float:
 def one_run(project: Path, recipe: linnaeus.Recipe, train: pd.DataFrame, seed: int) -> dict[str, object]:
     """A row of the results; a run that is finished is not done again."""
     epochs = recipe.training.epochs
-    seeded = recipe.changed({"training.seed": seed}, name=f"{recipe.name}-{epochs}epochs-seed{seed}")
+    changes: dict[str, object] = {"training.seed": seed}
+    if recipe.starts_from is not None:
+        changes["starts_from"] = seeded_name(linnaeus.load_recipe(recipe.starts_from), seed)
+    seeded = recipe.changed(changes, name=seeded_name(recipe, seed))
     run = linnaeus.train(project, seeded, progress=linnaeus.bars)
     (evaluation,) = linnaeus.evaluate(project, [run.model_id])
     facts, seen = run.training, epochs * len(balanced(train, recipe.data.balance))
@@ -145,6 +152,10 @@ def one_run(project: Path, recipe: linnaeus.Recipe, train: pd.DataFrame, seed: i
         "images_per_second": round(seen / facts.train_seconds, 1),
         "parameters": facts.parameters,
     }
+
+
+def seeded_name(recipe: linnaeus.Recipe, seed: int) -> str:
+    return f"{recipe.name}-{recipe.training.epochs}epochs-seed{seed}"
 
 
 def keep(row: dict[str, object], path: Path) -> None:
