@@ -170,7 +170,10 @@ def agreement(table: pd.DataFrame) -> None:
     labels = table["label"].to_numpy()
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(expected[fitted], labels[fitted])
     first, second = (probe.predict(rows[~fitted]) for rows in (expected, features))
-    print(f"\n{len(table)} images, EfficientNet-Lite0: lowest cosine {cosines.min():.7f}, mean {cosines.mean():.7f}, ", end="")
+    print(
+        f"\n{len(table)} images, EfficientNet-Lite0: lowest cosine {cosines.min():.7f}, mean {cosines.mean():.7f}, ",
+        end="",
+    )
     print(f"at least 0.999 for {(cosines >= 0.999).mean():.2%}")
     print(f"largest difference {np.abs(expected - features).max():.2e}, features up to {expected.max():.2f}")
     print(f"same top-1 of the probe on {(first == second).mean():.4%} of {len(first)} images that it was not fitted on")

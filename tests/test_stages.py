@@ -18,9 +18,13 @@ import linnaeus
 from colours import COLOURS, write_images
 from linnaeus import files, jobs, stages
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
+from linnaeus.evaluation.judge import judge
+from linnaeus.networks.classifier import load_classifier
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import Plan, Recipe, checked
 from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
+from linnaeus.steps.splitting import load_splits
+from linnaeus.training import features
 
 TIMES = ["time", "train_seconds", "predict_ms_per_image", "seconds"]
 
@@ -268,6 +272,23 @@ def test_predicting_a_raw_test_image_gives_the_very_probabilities_of_its_evaluat
     predicted = stages.predict(outcome.project, paths, top=1)
     assert list(predicted["class_1"]) == list(stored["predicted_category"])
     np.testing.assert_allclose(predicted["probability_1"], stored["probability"], atol=1e-5)
+
+
+@pytest.mark.parametrize("model_id", ["frozen", "finetuned"])
+def test_what_is_frozen_is_not_computed_again_to_evaluate_and_the_whole_classifier_says_the_same(
+    outcome: linnaeus.Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_id: str
+) -> None:
+    copy = shutil.copytree(outcome.project.root, tmp_path / "copy")
+    monkeypatch.setattr(features, "run_module", None)
+    (evaluation,) = stages.evaluate(copy, [model_id], force=True)
+    splits = load_splits(outcome.project)
+    for part in ("val", "test"):
+        stored = evaluation.run.predictions(part)
+        classifier = load_classifier(evaluation.run.folder)
+        whole = judge(classifier, splits.part(part), outcome.project.clean_folder).predictions
+        names = [name for name in whole if name.startswith("p_")]
+        np.testing.assert_allclose(stored[names], whole[names], atol=1e-5)
+        assert list(stored["relpath"]) == list(whole["relpath"])
 
 
 def test_a_file_that_cannot_be_read_becomes_a_row_with_its_reason(

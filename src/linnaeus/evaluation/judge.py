@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
 
 from linnaeus.data.dataset import ImageDataset
-from linnaeus.evaluation.inference import predict_probabilities
+from linnaeus.evaluation.inference import Probabilities, predict_probabilities
 from linnaeus.evaluation.metrics import Labels, class_report, confusion_counts, scores
 from linnaeus.networks.classifier import Classifier
 from linnaeus.progress import Progress, silent
@@ -21,11 +20,10 @@ BATCH = 32
 @dataclass(frozen=True)
 class Judgement:
     """`predictions`: relpath, category, label, predicted (label), predicted_category, probability (of that class) and
-    `p_<class>` for each class, a row an image; `seconds` from files to probabilities."""
+    `p_<class>` for each class, a row an image."""
 
     predictions: pd.DataFrame
     classes: Sequence[str]
-    seconds: float
 
     def __len__(self) -> int:
         return len(self.predictions)
@@ -48,18 +46,20 @@ class Judgement:
 
 def judge(classifier: Classifier, table: pd.DataFrame, images: Path, progress: Progress = silent) -> Judgement:
     """The classifier's predictions for the images of a table, whose paths are relative to `images`."""
-    facts = classifier.facts
-    dataset = ImageDataset(table, images, shuffle=False, preprocess=facts.preprocessing)
-    started = perf_counter()
+    dataset = ImageDataset(table, images, shuffle=False, preprocess=classifier.facts.preprocessing)
     with progress("Evaluating", len(dataset)) as advance:
         batches = (inputs for inputs, _ in dataset.loader(BATCH))
         probabilities = predict_probabilities(classifier, batches, advance, images=len(dataset))
-    seconds = perf_counter() - started
+    return judgement(table, probabilities, classifier.facts.classes)
+
+
+def judgement(table: pd.DataFrame, probabilities: Probabilities, classes: Sequence[str]) -> Judgement:
+    """What probabilities (images, classes) say of the images of a table, in its order."""
     predicted = probabilities.argmax(axis=1)
     predictions = table[["relpath", "category", "label"]].assign(
         predicted=predicted,
-        predicted_category=np.array(facts.classes)[predicted],
+        predicted_category=np.array(classes)[predicted],
         probability=probabilities.max(axis=1),
     )
-    by_class = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in facts.classes])
-    return Judgement(pd.concat([predictions, by_class], axis=1), facts.classes, seconds)
+    by_class = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
+    return Judgement(pd.concat([predictions, by_class], axis=1), classes)

@@ -50,6 +50,22 @@ def cached_activations(
     return rows[np.arange(len(rows))] if rows.nbytes <= LARGEST_IN_MEMORY_BYTES else rows
 
 
+def kept_activations(
+    trunk: nn.Module,
+    images: ImageDataset,
+    hashes: Sequence[str],
+    folder: Path,
+    *,
+    view: int = 0,
+    progress: Progress = silent,
+) -> Rows:
+    """The same for a trunk that may join several backbones, each of which is kept apart."""
+    parts = [
+        cached_activations(part, images, hashes, folder, view=view, progress=progress) for part in trunks_of(trunk)
+    ]
+    return parts[0] if len(parts) == 1 else JoinedRows(parts)
+
+
 class JoinedRows:
     """The activations of several trunks for the same images, those of each image in a row."""
 

@@ -25,7 +25,7 @@ from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, AugmentRecipe, ScratchRecipe, TransferRecipe
 from linnaeus.scale.device import best_device
 from linnaeus.scale.processes import first_process_alone, this_shard
-from linnaeus.training.features import JoinedRows, activation_bytes, cached_activations, trunks_of
+from linnaeus.training.features import activation_bytes, kept_activations
 from linnaeus.training.fit import Fitted, Loaders, Watch, fit
 from linnaeus.training.fitted_heads import Features, fit_neighbours, fit_probe
 from linnaeus.training.optimization import ParameterPlan
@@ -171,9 +171,7 @@ class _Seen:
                 table, images.folder, shuffle=False, augment=augment, preprocess=preprocess, seed=seed
             )
             hashes = list(images.hashes[table["relpath"]])
-            cached = partial(cached_activations, view=view, progress=progress)
-            parts = [cached(part, dataset, hashes, images.cache) for part in trunks_of(trunk)]
-            return parts[0] if len(parts) == 1 else JoinedRows(parts)
+            return kept_activations(trunk, dataset, hashes, images.cache, view=view, progress=progress)
 
         self.views = [computed(splits.train, recipe.data.augment, view) for view in range(views)]
         self.activations = computed(splits.val if views else seen, None)
