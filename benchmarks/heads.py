@@ -25,6 +25,7 @@ from torch import nn
 
 import linnaeus
 from linnaeus.data.dataset import ImageDataset, TensorTable
+from linnaeus.evaluation.inference import Forward
 from linnaeus.networks.backbone import backbone_preprocessing, build_backbone
 from linnaeus.networks.classifier import Network
 from linnaeus.networks.head import build_head
@@ -93,7 +94,9 @@ def photographs(images: Path, rename: str | None, count: int | None, rows: int) 
         backbone = build_backbone(linnaeus.TransferRecipe(), pretrained=True)
         preprocess = backbone_preprocessing(backbone, None)
         dataset = ImageDataset(table, project.clean_folder, shuffle=False, preprocess=preprocess)
-        seen = cached_activations(backbone, dataset, [*table["sha256"]], project.features, progress=linnaeus.bars)
+        seen = cached_activations(
+            Forward(backbone), dataset, [*table["sha256"]], project.features, progress=linnaeus.bars
+        )
         inputs, labels = seen[np.arange(len(table))], table["label"].to_numpy(np.int64)
     order = np.random.default_rng(0).permutation(len(table))
     trained = np.resize(order[len(order) // 5 :], rows)

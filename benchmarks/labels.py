@@ -26,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 import linnaeus
 from linnaeus.data.dataset import ImageDataset
 from linnaeus.data.labels import label_issues, out_of_fold_probabilities, outlier_scores
+from linnaeus.evaluation.inference import Forward
 from linnaeus.networks.backbone import backbone_preprocessing, build_backbone
 from linnaeus.project import Project
 from linnaeus.recipe_sections import TransferRecipe
@@ -66,7 +67,7 @@ def features_of(images: Path, rename: str | None, work: Path) -> tuple[np.ndarra
     preprocess = backbone_preprocessing(backbone, None)
     dataset = ImageDataset(table, Project(work).clean_folder, shuffle=False, preprocess=preprocess)
     cache = Project(work).features
-    features = cached_activations(backbone, dataset, [*table["sha256"]], cache, progress=linnaeus.bars)
+    features = cached_activations(Forward(backbone), dataset, [*table["sha256"]], cache, progress=linnaeus.bars)
     return np.asarray(features[np.arange(len(table))]), table["label"].to_numpy()
 
 

@@ -10,16 +10,18 @@ import pandas as pd
 import pytest
 import torch
 from tiny_images import SCRATCH, tiny_images, transfer_of
+from torch import nn
 
 from linnaeus.data.balance import balanced
 from linnaeus.data.dataset import Draw, ImageDataset, TensorTable
 from linnaeus.data.split import Splits
-from linnaeus.evaluation.inference import run_module
+from linnaeus.evaluation import inference
+from linnaeus.evaluation.inference import Forward
 from linnaeus.networks.classifier import Classifier, build_classifier
 from linnaeus.recipe import Recipe
+from linnaeus.scale.engine import Engine, fastest_engine
 from linnaeus.scale.processes import Shard
 from linnaeus.settings import CleanRecipe
-from linnaeus.training import features
 from linnaeus.training import train as module
 from linnaeus.training.fit import Fitted
 from linnaeus.training.train import TrainingImages, prepare, train_classifier
@@ -80,16 +82,24 @@ def test_the_trunk_sees_each_view_of_a_training_image_once_and_a_validation_imag
     images: TrainingImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
+    engines: list[int | None] = []
 
-    def noted(*arguments: Any, images: int) -> Iterator[np.ndarray[Any, Any]]:
+    def noted(forward: Forward, *arguments: Any, images: int) -> Iterator[np.ndarray[Any, Any]]:
         passes.append(images)
-        return run_module(*arguments, images=images)
+        return plain_call(forward, *arguments, images=images)
 
-    monkeypatch.setattr(features, "run_module", noted)
+    def noted_engine(module: nn.Module, example: torch.Tensor, images: int | None = None) -> Engine:
+        engines.append(images)
+        return fastest_engine(module, example, images)
+
+    plain_call = Forward.__call__
+    monkeypatch.setattr(Forward, "__call__", noted)
+    monkeypatch.setattr(inference, "fastest_engine", noted_engine)
     recipe = recipe_of(views=2, epochs=5)
     trained(images, recipe)
     train, val = len(images.splits.train), len(images.splits.val)
     assert sorted(passes) == sorted([train, train, val])
+    assert len(engines) == 1  # a trunk is prepared once for all its views
     trained(images, recipe)
     assert len(passes) == 3
 

@@ -17,7 +17,7 @@ from linnaeus.recipe import Recipe
 from linnaeus.reporting.figures import confusion_figure, save_figure
 from linnaeus.runs import Run, log_result
 from linnaeus.steps.splitting import load_splits
-from linnaeus.training.features import kept_activations
+from linnaeus.training.features import kept_activations, trunks_of
 from linnaeus.training.train import divide, is_cached
 
 TIMED_IMAGES = 2 * BATCH
@@ -60,7 +60,8 @@ def _judged(
         return judge(classifier, table, project.clean_folder, progress)
     facts, hashes = classifier.facts, read_catalogue(project.clean_catalogue).set_index("relpath")["sha256"]
     images = ImageDataset(table, project.clean_folder, shuffle=False, preprocess=facts.preprocessing)
-    activations = kept_activations(trunk, images, [*hashes[table["relpath"]]], project.features, progress=progress)
+    known, trunks = [*hashes[table["relpath"]]], trunks_of(trunk)
+    activations = kept_activations(trunks, images, known, project.features, progress=progress)
     kept = TensorTable([activations], np.arange(len(table)), table["label"].to_numpy(), shuffle=False)
     with progress("Evaluating", len(table)) as advance:
         probabilities = predict_probabilities(network, (inputs for inputs, _ in kept.loader(BATCH)), advance)

@@ -10,7 +10,7 @@ from torch import nn
 
 from linnaeus.data.dataset import ImageDataset, Rows
 from linnaeus.data.store import ContentStore
-from linnaeus.evaluation.inference import run_module
+from linnaeus.evaluation.inference import Forward
 from linnaeus.files import fingerprint
 from linnaeus.networks.concatenated import Concatenated, Member
 from linnaeus.progress import Progress, silent
@@ -21,7 +21,7 @@ LARGEST_IN_MEMORY_BYTES = 256 << 20  # reading one row at a time costs a small h
 
 
 def cached_activations(
-    trunk: nn.Module,
+    trunk: Forward,
     images: ImageDataset,
     hashes: Sequence[str],
     folder: Path,
@@ -37,7 +37,7 @@ def cached_activations(
     """
     assert images.preprocess is not None
     seen = [] if images.augment is None else [images.augment.model_dump(mode="json"), images.seed, view]
-    store = ContentStore(folder / _key(trunk, images.preprocess, seen))
+    store = ContentStore(folder / _key(trunk.module, images.preprocess, seen))
     new = store.new(hashes)
     if new:
         named = f"Computing features, view {view + 1}" if seen else "Computing features"
@@ -45,13 +45,13 @@ def cached_activations(
             loader = images.identified_by(hashes).subset(new).loader(BATCH)
             loader.sampler.set_epoch(view)  # type: ignore[attr-defined]
             batches = (inputs for inputs, _ in loader)
-            store.add([hashes[place] for place in new], run_module(trunk, batches, advance, images=len(new)))
+            store.add([hashes[place] for place in new], trunk(batches, advance, images=len(new)))
     rows = store.rows(hashes)
     return rows[np.arange(len(rows))] if rows.nbytes <= LARGEST_IN_MEMORY_BYTES else rows
 
 
 def kept_activations(
-    trunk: nn.Module,
+    trunks: Sequence[Forward],
     images: ImageDataset,
     hashes: Sequence[str],
     folder: Path,
@@ -59,10 +59,8 @@ def kept_activations(
     view: int = 0,
     progress: Progress = silent,
 ) -> Rows:
-    """The same for a trunk that may join several backbones, each of which is kept apart."""
-    parts = [
-        cached_activations(part, images, hashes, folder, view=view, progress=progress) for part in trunks_of(trunk)
-    ]
+    """The same for trunks whose activations are joined and kept apart."""
+    parts = [cached_activations(trunk, images, hashes, folder, view=view, progress=progress) for trunk in trunks]
     return parts[0] if len(parts) == 1 else JoinedRows(parts)
 
 
@@ -77,20 +75,20 @@ class JoinedRows:
         return np.concatenate([part[places] for part in self.parts], axis=1)
 
 
-def trunks_of(trunk: nn.Module) -> list[nn.Module]:
+def trunks_of(trunk: nn.Module) -> list[Forward]:
     """The trunks whose activations are kept apart: those of several joined backbones, else the trunk itself.
 
     One that gets its images as it would alone is the backbone itself, whose activations others use too.
     """
     if not isinstance(trunk, Concatenated):
-        return [trunk]
+        return [Forward(trunk)]
     members = [member for member in trunk.members if isinstance(member, Member)]
-    return [member.backbone if member.own == member.given else member for member in members]
+    return [Forward(member.backbone if member.own == member.given else member) for member in members]
 
 
 def images_to_compute(trunk: nn.Module, preprocessing: Preprocessing, hashes: Sequence[str], folder: Path) -> int:
     """How many images, by the hashes of their content, must go through a trunk, since no run before has done that."""
-    stores = (ContentStore(folder / _key(part, preprocessing, [])) for part in trunks_of(trunk))
+    stores = (ContentStore(folder / _key(part.module, preprocessing, [])) for part in trunks_of(trunk))
     return max(len(store.new(hashes)) for store in stores)
 
 
