@@ -213,7 +213,7 @@ def test_a_gpu_computes_in_16_bits_what_a_cpu_computes_in_32(
     outputs = fastest_engine(_backbone(), _images(4))(_images(9))
     expected = _by_torch(_backbone(), _images(9))
     assert "runs in torch, cuda" in caplog.text
-    assert (np.linalg.norm(outputs - expected, axis=1) <= engine.FURTHEST * np.linalg.norm(expected, axis=1)).all()
+    assert (np.linalg.norm(outputs - expected, axis=1) <= 0.05 * np.linalg.norm(expected, axis=1)).all()
 
 
 def test_a_model_that_openvino_cannot_convert_leaves_logging_as_it_is() -> None:
