@@ -95,7 +95,7 @@ def photographs(images: Path, rename: str | None, count: int | None, rows: int) 
         preprocess = backbone_preprocessing(backbone, None)
         dataset = ImageDataset(table, project.clean_folder, shuffle=False, preprocess=preprocess)
         seen = cached_activations(
-            Forward(backbone), dataset, [*table["sha256"]], project.features, progress=linnaeus.bars
+            [Forward(backbone)], dataset, [*table["sha256"]], project.features, progress=linnaeus.bars
         )
         inputs, labels = seen[np.arange(len(table))], table["label"].to_numpy(np.int64)
     order = np.random.default_rng(0).permutation(len(table))

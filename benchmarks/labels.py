@@ -67,7 +67,7 @@ def features_of(images: Path, rename: str | None, work: Path) -> tuple[np.ndarra
     preprocess = backbone_preprocessing(backbone, None)
     dataset = ImageDataset(table, Project(work).clean_folder, shuffle=False, preprocess=preprocess)
     cache = Project(work).features
-    features = cached_activations(Forward(backbone), dataset, [*table["sha256"]], cache, progress=linnaeus.bars)
+    features = cached_activations([Forward(backbone)], dataset, [*table["sha256"]], cache, progress=linnaeus.bars)
     return np.asarray(features[np.arange(len(table))]), table["label"].to_numpy()
 
 

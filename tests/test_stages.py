@@ -19,7 +19,7 @@ from colours import COLOURS, write_images
 from linnaeus import files, jobs, stages
 from linnaeus.data.store import ContentStore
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
-from linnaeus.evaluation.judge import judge
+from linnaeus.evaluation.judge import image_probabilities
 from linnaeus.networks.classifier import load_classifier
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import Plan, Recipe, checked
@@ -285,10 +285,10 @@ def test_what_is_frozen_is_not_computed_again_to_evaluate_and_the_whole_classifi
     for part in ("val", "test"):
         stored = evaluation.run.predictions(part)
         classifier = load_classifier(evaluation.run.folder)
-        whole = judge(classifier, splits.part(part), outcome.project.clean_folder).predictions
+        whole = image_probabilities(classifier, splits.part(part), outcome.project.clean_folder)
         names = [f"p_{name}" for name in classifier.facts.classes]
-        np.testing.assert_allclose(stored[names], whole[names], atol=1e-5)
-        assert list(stored["relpath"]) == list(whole["relpath"])
+        np.testing.assert_allclose(stored[names], whole, atol=1e-5)
+        assert list(stored["relpath"]) == list(splits.part(part)["relpath"])
 
 
 def test_a_file_that_cannot_be_read_becomes_a_row_with_its_reason(

@@ -200,7 +200,7 @@ def _cached(images: TrainingImages, trunk: nn.Module, **changes: Any) -> set[str
     table = settings["table"]
     dataset = ImageDataset(table, images.folder, shuffle=False, preprocess=settings["preprocess"])
     hashes = settings["hashes"] or list(images.hashes[table["relpath"]])
-    found = cached_activations(Forward(trunk), dataset, hashes, images.cache)
+    found = cached_activations([Forward(trunk)], dataset, hashes, images.cache)
     with torch.inference_mode():
         expected = trunk(dataset.batch(range(len(table)))[0]).numpy()
     np.testing.assert_allclose(found[np.arange(len(table))], expected, rtol=1e-5)
@@ -218,9 +218,9 @@ def test_activations_that_are_too_many_for_memory_are_read_from_their_files(
     table, places = images.splits.val, np.arange(len(images.splits.val))
     dataset = ImageDataset(table, images.folder, shuffle=False, preprocess=PLAIN)
     hashes = list(images.hashes[table["relpath"]])
-    held = cached_activations(Forward(_trunk(1)), dataset, hashes, images.cache)
+    held = cached_activations([Forward(_trunk(1))], dataset, hashes, images.cache)
     monkeypatch.setattr(features, "LARGEST_IN_MEMORY_BYTES", 0)
-    read = cached_activations(Forward(_trunk(1)), dataset, hashes, images.cache)
+    read = cached_activations([Forward(_trunk(1))], dataset, hashes, images.cache)
     assert isinstance(held, np.ndarray)
     assert isinstance(read, StoredRows)
     np.testing.assert_array_equal(read[places], held[places])
@@ -259,7 +259,7 @@ def test_a_cache_that_is_interrupted_leaves_no_file(images: TrainingImages) -> N
 
     dataset = ImageDataset(images.splits.val, images.folder, shuffle=False, preprocess=PLAIN)
     with pytest.raises(KeyboardInterrupt):
-        cached_activations(Forward(Interrupted()), dataset, list("abcdef"), images.cache)
+        cached_activations([Forward(Interrupted())], dataset, list("abcdef"), images.cache)
     assert [path for path in images.cache.rglob("*") if path.is_file()] == []
 
 

@@ -44,13 +44,14 @@ class Judgement:
         return self.predictions["label"].to_numpy(), self.predictions["predicted"].to_numpy()
 
 
-def judge(classifier: Classifier, table: pd.DataFrame, images: Path, progress: Progress = silent) -> Judgement:
-    """The classifier's predictions for the images of a table, whose paths are relative to `images`."""
+def image_probabilities(
+    classifier: Classifier, table: pd.DataFrame, images: Path, progress: Progress = silent
+) -> Probabilities:
+    """The classifier's probabilities (images, classes), from the files of a table's images."""
     dataset = ImageDataset(table, images, shuffle=False, preprocess=classifier.facts.preprocessing)
     with progress("Evaluating", len(dataset)) as advance:
         batches = (inputs for inputs, _ in dataset.loader(BATCH))
-        probabilities = predict_probabilities(classifier, batches, advance, images=len(dataset))
-    return judgement(table, probabilities, classifier.facts.classes)
+        return predict_probabilities(classifier, batches, advance, images=len(dataset))
 
 
 def judgement(table: pd.DataFrame, probabilities: Probabilities, classes: Sequence[str]) -> Judgement:

@@ -22,7 +22,7 @@ from linnaeus.progress import Progress
 from linnaeus.project import Project
 from linnaeus.recipe_sections import TransferRecipe
 from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe
-from linnaeus.training.features import kept_activations, trunks_of
+from linnaeus.training.features import cached_activations, trunks_of
 
 THUMBNAIL_SIDE = 128
 DECIMALS = 4
@@ -118,5 +118,5 @@ def _features(project: Project, cleaned: pd.DataFrame, recipe: CheckRecipe, prog
     images = ImageDataset(cleaned, project.clean_folder, shuffle=False, preprocess=classifier.facts.preprocessing)
     hashes = [*cleaned["sha256"]]
     trunks = trunks_of(classifier.body)
-    activations = kept_activations(trunks, images, hashes, project.features, progress=progress)
+    activations = cached_activations(trunks, images, hashes, project.features, progress=progress)
     return activations[np.arange(len(images))]

@@ -8,8 +8,8 @@ import pandas as pd
 
 from linnaeus.data.catalogue import read_catalogue
 from linnaeus.data.dataset import ImageDataset, TensorTable
-from linnaeus.evaluation.inference import predict_probabilities
-from linnaeus.evaluation.judge import BATCH, Judgement, judge, judgement
+from linnaeus.evaluation.inference import Probabilities, predict_probabilities
+from linnaeus.evaluation.judge import BATCH, image_probabilities, judgement
 from linnaeus.networks.classifier import Classifier, load_classifier
 from linnaeus.progress import Progress
 from linnaeus.project import Project, now
@@ -17,7 +17,7 @@ from linnaeus.recipe import Recipe
 from linnaeus.reporting.figures import confusion_figure, save_figure
 from linnaeus.runs import Run, log_result
 from linnaeus.steps.splitting import load_splits
-from linnaeus.training.features import kept_activations, trunks_of
+from linnaeus.training.features import cached_activations, trunks_of
 from linnaeus.training.train import divide, is_cached
 
 TIMED_IMAGES = 2 * BATCH
@@ -27,7 +27,10 @@ def evaluate_afresh(project: Project, evaluated: Run, progress: Progress) -> Non
     """Judge a run on validation and test, and write down its predictions, tables, pictures and scores."""
     splits = load_splits(project)
     classifier = load_classifier(evaluated.folder)
-    val, test = (_judged(project, evaluated.recipe, classifier, part, progress) for part in (splits.val, splits.test))
+    both = pd.concat([splits.val, splits.test], ignore_index=True)
+    probabilities = _probabilities(project, evaluated.recipe, classifier, both, progress)
+    val = judgement(splits.val, probabilities[: len(splits.val)], classifier.facts.classes)
+    test = judgement(splits.test, probabilities[len(splits.val) :], classifier.facts.classes)
     evaluated.save_predictions("val", val.predictions)
     evaluated.save_predictions("test", test.predictions)
     report_table, confusion = test.class_report(), test.confusion()
@@ -51,21 +54,20 @@ def evaluate_afresh(project: Project, evaluated: Run, progress: Progress) -> Non
     log_result(project.results, metrics)
 
 
-def _judged(
+def _probabilities(
     project: Project, recipe: Recipe, classifier: Classifier, table: pd.DataFrame, progress: Progress
-) -> Judgement:
-    """The classifier's predictions. What its frozen part makes of an image is computed once, whoever asks for it."""
+) -> Probabilities:
+    """The classifier's, (images, classes). What its frozen part makes of an image is computed once, whoever asks."""
     trunk, network = divide(classifier)
     if trunk is None or not is_cached(trunk, classifier, recipe, len(table)):
-        return judge(classifier, table, project.clean_folder, progress)
-    facts, hashes = classifier.facts, read_catalogue(project.clean_catalogue).set_index("relpath")["sha256"]
-    images = ImageDataset(table, project.clean_folder, shuffle=False, preprocess=facts.preprocessing)
-    known, trunks = [*hashes[table["relpath"]]], trunks_of(trunk)
-    activations = kept_activations(trunks, images, known, project.features, progress=progress)
+        return image_probabilities(classifier, table, project.clean_folder, progress)
+    hashes = read_catalogue(project.clean_catalogue).set_index("relpath")["sha256"][table["relpath"]]
+    preprocess = classifier.facts.preprocessing
+    images = ImageDataset(table, project.clean_folder, shuffle=False, preprocess=preprocess)
+    activations = cached_activations(trunks_of(trunk), images, [*hashes], project.features, progress=progress)
     kept = TensorTable([activations], np.arange(len(table)), table["label"].to_numpy(), shuffle=False)
     with progress("Evaluating", len(table)) as advance:
-        probabilities = predict_probabilities(network, (inputs for inputs, _ in kept.loader(BATCH)), advance)
-    return judgement(table, probabilities, facts.classes)
+        return predict_probabilities(network, (inputs for inputs, _ in kept.loader(BATCH)), advance)
 
 
 def _milliseconds_an_image(project: Project, classifier: Classifier, table: pd.DataFrame) -> float:
@@ -74,7 +76,7 @@ def _milliseconds_an_image(project: Project, classifier: Classifier, table: pd.D
     seconds = []
     for _ in range(2):
         started = perf_counter()
-        judge(classifier, some, project.clean_folder)
+        image_probabilities(classifier, some, project.clean_folder)
         seconds.append(perf_counter() - started)
     return 1000 * min(seconds) / len(some)
 

@@ -21,36 +21,6 @@ LARGEST_IN_MEMORY_BYTES = 256 << 20  # reading one row at a time costs a small h
 
 
 def cached_activations(
-    trunk: Forward,
-    images: ImageDataset,
-    hashes: Sequence[str],
-    folder: Path,
-    *,
-    view: int = 0,
-    progress: Progress = silent,
-) -> Rows:
-    """The trunk's output for every image; only what no run before has computed is computed.
-
-    images: not shuffled; where it augments, `view` chooses one of the views that it draws of an image.
-    hashes: SHA-256 of each image file's content, in the same order.
-    It is kept in a sub-folder of `folder`, keyed by the trunk's weights and structure, the preprocessing and the view.
-    """
-    assert images.preprocess is not None
-    seen = [] if images.augment is None else [images.augment.model_dump(mode="json"), images.seed, view]
-    store = ContentStore(folder / _key(trunk.module, images.preprocess, seen))
-    new = store.new(hashes)
-    if new:
-        named = f"Computing features, view {view + 1}" if seen else "Computing features"
-        with progress(named, len(new)) as advance:
-            loader = images.identified_by(hashes).subset(new).loader(BATCH)
-            loader.sampler.set_epoch(view)  # type: ignore[attr-defined]
-            batches = (inputs for inputs, _ in loader)
-            store.add([hashes[place] for place in new], trunk(batches, advance, images=len(new)))
-    rows = store.rows(hashes)
-    return rows[np.arange(len(rows))] if rows.nbytes <= LARGEST_IN_MEMORY_BYTES else rows
-
-
-def kept_activations(
     trunks: Sequence[Forward],
     images: ImageDataset,
     hashes: Sequence[str],
@@ -59,8 +29,27 @@ def kept_activations(
     view: int = 0,
     progress: Progress = silent,
 ) -> Rows:
-    """The same for trunks whose activations are joined and kept apart."""
-    parts = [cached_activations(trunk, images, hashes, folder, view=view, progress=progress) for trunk in trunks]
+    """The trunks' outputs for every image, joined; only what no run before has computed is computed.
+
+    images: not shuffled; where it augments, `view` chooses one of the views that it draws of an image.
+    hashes: SHA-256 of each image file's content, in the same order.
+    Each trunk's are kept in a sub-folder of `folder`, keyed by its weights and structure, the preprocessing, the view.
+    """
+    assert images.preprocess is not None
+    seen = [] if images.augment is None else [images.augment.model_dump(mode="json"), images.seed, view]
+    named = f"Computing features, view {view + 1}" if seen else "Computing features"
+    parts: list[Rows] = []
+    for trunk in trunks:
+        store = ContentStore(folder / _key(trunk.module, images.preprocess, seen))
+        new = store.new(hashes)
+        if new:
+            with progress(named, len(new)) as advance:
+                loader = images.identified_by(hashes).subset(new).loader(BATCH)
+                loader.sampler.set_epoch(view)  # type: ignore[attr-defined]
+                batches = (inputs for inputs, _ in loader)
+                store.add([hashes[place] for place in new], trunk(batches, advance, images=len(new)))
+        rows = store.rows(hashes)
+        parts.append(rows[np.arange(len(rows))] if rows.nbytes <= LARGEST_IN_MEMORY_BYTES else rows)
     return parts[0] if len(parts) == 1 else JoinedRows(parts)
 
 

@@ -25,7 +25,7 @@ from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, AugmentRecipe, ScratchRecipe, TransferRecipe
 from linnaeus.scale.device import best_device
 from linnaeus.scale.processes import first_process_alone, this_shard
-from linnaeus.training.features import activation_bytes, kept_activations, trunks_of
+from linnaeus.training.features import activation_bytes, cached_activations, trunks_of
 from linnaeus.training.fit import Fitted, Loaders, Watch, fit
 from linnaeus.training.fitted_heads import Features, fit_neighbours, fit_probe
 from linnaeus.training.optimization import ParameterPlan
@@ -173,7 +173,7 @@ class _Seen:
                 table, images.folder, shuffle=False, augment=augment, preprocess=preprocess, seed=seed
             )
             hashes = list(images.hashes[table["relpath"]])
-            return kept_activations(trunks, dataset, hashes, images.cache, view=view, progress=progress)
+            return cached_activations(trunks, dataset, hashes, images.cache, view=view, progress=progress)
 
         self.views = [computed(splits.train, recipe.data.augment, view) for view in range(views)]
         self.activations = computed(splits.val if views else seen, None)
