@@ -198,10 +198,11 @@ def _what_time_buys(result: Outcome, project: str) -> list[Part]:
         for each in result.untried
     ]
     if (searched := _searched(result)) is not None:
-        more.append(f"  as long as you like:  linnaeus tune {project} --recipe {searched} --minutes 20")
+        more.append("  as long as you like for better settings:")
+        more.append(f"  linnaeus tune {project} --recipe {searched} --minutes 20")
     return [
         f"What training time bought, in validation accuracy: {bought}",
-        *(["More time could go into\n" + "\n".join(more)] if more else []),
+        *(["More time could go into:\n" + "\n".join(more)] if more else []),
     ]
 
 
