@@ -16,17 +16,31 @@ import pytest
 
 import linnaeus
 from colours import COLOURS, write_images
-from linnaeus import files, jobs, stages
+from linnaeus import files, jobs, stages, using
 from linnaeus.data.store import ContentStore
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
-from linnaeus.evaluation.judge import image_probabilities
+from linnaeus.evaluation.answering import load_answering
+from linnaeus.evaluation.judge import image_outputs
 from linnaeus.networks.classifier import load_classifier
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import Plan, Recipe, checked
 from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
 from linnaeus.steps.splitting import load_splits
 
-TIMES = ["time", "train_seconds", "predict_ms_per_image", "seconds"]
+TIMES = [
+    *(
+        "time",
+        "train_seconds",
+        "predict_ms_per_image",
+        "seconds",
+        "look",
+        "p50_ms",
+        "p99_ms",
+        "images_per_second",
+        "passes",
+    ),
+    *("latency_p50_ms", "latency_p99_ms", "is_front_latency", "is_front_training"),
+]
 
 
 def tiny_recipe(name: str, **changes: object) -> Recipe:
@@ -53,6 +67,7 @@ TRANSFER = {
 }
 PLAN = Plan(
     clean=CleanRecipe(size=32),
+    folds=1,
     check=CheckRecipe(backbone="test_efficientnet", weights="random", input_size=32),
     recipes=(
         tiny_recipe("scratch"),
@@ -269,7 +284,7 @@ def test_predicting_a_raw_test_image_gives_the_very_probabilities_of_its_evaluat
     stored = chosen.predictions("test").sort_values("relpath")
     sources = outcome.cleaned.images.set_index("relpath")["source"]
     paths = [images / sources[relpath] for relpath in stored["relpath"]]
-    predicted = stages.predict(outcome.project, paths, top=1)
+    predicted = using.predict(outcome.project, paths, top=1)
     assert list(predicted["class_1"]) == list(stored["predicted_category"])
     np.testing.assert_allclose(predicted["probability_1"], stored["probability"], atol=1e-5)
 
@@ -280,14 +295,15 @@ def test_what_is_frozen_is_not_computed_again_to_evaluate_and_the_whole_classifi
 ) -> None:
     copy = shutil.copytree(outcome.project.root, tmp_path / "copy")
     monkeypatch.setattr(ContentStore, "add", None)  # nothing new is kept, so nothing new was computed
-    (evaluation,) = stages.evaluate(copy, [model_id], force=True)
+    (evaluation,) = stages.evaluate(copy, [model_id], final=True, force=True)
     splits = load_splits(outcome.project)
     for part in ("val", "test"):
         stored = evaluation.run.predictions(part)
         classifier = load_classifier(evaluation.run.folder)
-        whole = image_probabilities(classifier, splits.part(part), outcome.project.clean_folder)
+        whole = image_outputs(classifier, splits.part(part), outcome.project.clean_folder)
+        probabilities = load_answering(evaluation.run.folder).probabilities(whole)
         names = [f"p_{name}" for name in classifier.facts.classes]
-        np.testing.assert_allclose(stored[names], whole, atol=1e-5)
+        np.testing.assert_allclose(stored[names], probabilities, atol=1e-4)
         assert list(stored["relpath"]) == list(splits.part(part)["relpath"])
 
 
@@ -296,24 +312,22 @@ def test_a_file_that_cannot_be_read_becomes_a_row_with_its_reason(
 ) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     good = next((images / "blue").glob("*.png"))
-    table = stages.predict(outcome.project, [tmp_path / "broken.jpg", good, tmp_path / "gone.png"])
+    table = using.predict(outcome.project, [tmp_path / "broken.jpg", good, tmp_path / "gone.png"])
     assert list(table["error"].ne("")) == [True, False, True]
     assert table["class_1"].notna().tolist() == [False, True, False]
 
 
 def test_predict_takes_folders_and_globs(images: Path, outcome: linnaeus.Outcome) -> None:
-    assert (
-        len(stages.predict(outcome.runs[0], images / "amber")) == 21
-    )  # 20 images and readme.txt, which has its reason
-    assert len(stages.predict(outcome.runs[0], str(images / "*" / "0?.png"))) == 30
+    assert len(using.predict(outcome.runs[0], images / "amber")) == 21  # 20 images and readme.txt, which has its reason
+    assert len(using.predict(outcome.runs[0], str(images / "*" / "0?.png"))) == 30
     with pytest.raises(PredictionError, match="nothing matches"):
-        stages.predict(outcome.runs[0], str(images / "*.gif"))
+        using.predict(outcome.runs[0], str(images / "*.gif"))
 
 
 def test_a_saved_run_folder_alone_is_enough_to_predict(images: Path, outcome: linnaeus.Outcome, tmp_path: Path) -> None:
     for name in ("model.safetensors", "model.json"):
         (tmp_path / name).write_bytes((outcome.runs[0].folder / name).read_bytes())
-    table = stages.predict(tmp_path, images / "blue" / "00.png", progress=silent)
+    table = using.predict(tmp_path, images / "blue" / "00.png", progress=silent)
     assert set(table.filter(like="class_").iloc[0]) == set(COLOURS)
 
 

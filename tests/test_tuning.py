@@ -263,7 +263,7 @@ def test_the_report_tells_of_searches_on_the_splits_of_now(images: Path, tmp_pat
     page = project.report.read_text()
     assert 'id="searches"' in page
     assert "1 trial, judged by validation alone" in page
-    (search,) = gather_facts(project, pd.read_parquet(project.leaderboard)).searches
+    (search,) = gather_facts(project, stages.compare(project).facts).searches
     assert search.name == "small"
     assert search.best["learning_rate"] == f"{result.trials['learning_rate'].iloc[0]:.4g}"
     assert search.importances_png is None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from linnaeus.jobs import demo, find_rate, run, tune
     from linnaeus.networks.classifier import Classifier, build_classifier, load_classifier
     from linnaeus.networks.summary import ModelSummary
-    from linnaeus.outcomes import Comparison, Evaluation, Outcome, Reproduction, Tuning
+    from linnaeus.outcomes import Comparison, Differences, Evaluation, Outcome, Reasons, Reproduction, Tuning
     from linnaeus.progress import bars, silent
     from linnaeus.project import Project, open_project
     from linnaeus.recipe import Plan, Recipe, load_plan, load_recipe, transfer_recipe
@@ -34,8 +34,20 @@ if TYPE_CHECKING:
     from linnaeus.runs import Run
     from linnaeus.scale.device import keep_freed_memory
     from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
-    from linnaeus.stages import catalogue, check, clean, compare, evaluate, models, predict, report, split, train
+    from linnaeus.stages import (
+        catalogue,
+        check,
+        clean,
+        compare,
+        differences,
+        evaluate,
+        explain,
+        report,
+        split,
+        train,
+    )
     from linnaeus.steps.training import Manner
+    from linnaeus.using import explain_files, models, predict
 
 _HOMES = {
     "linnaeus.data.balance": ("balanced", "class_weights", "sample_to_n"),
@@ -48,7 +60,9 @@ _HOMES = {
     "linnaeus.jobs": ("demo", "find_rate", "run", "tune"),
     "linnaeus.networks.classifier": ("Classifier", "build_classifier", "load_classifier"),
     "linnaeus.networks.summary": ("ModelSummary",),
-    "linnaeus.outcomes": ("Comparison", "Evaluation", "Outcome", "Reproduction", "Tuning"),
+    "linnaeus.outcomes": (
+        *("Comparison", "Differences", "Evaluation", "Outcome", "Reasons", "Reproduction", "Tuning"),
+    ),
     "linnaeus.progress": ("bars", "silent"),
     "linnaeus.project": ("Project", "open_project"),
     "linnaeus.recipe": ("Plan", "Recipe", "load_plan", "load_recipe", "transfer_recipe"),
@@ -64,9 +78,10 @@ _HOMES = {
     "linnaeus.scale.device": ("keep_freed_memory",),
     "linnaeus.settings": ("CheckRecipe", "CleanRecipe", "ScanRecipe", "SplitRecipe"),
     "linnaeus.stages": (
-        *("catalogue", "check", "clean", "compare", "evaluate", "models", "predict", "report", "split", "train"),
+        *("catalogue", "check", "clean", "compare", "differences", "evaluate", "explain", "report", "split", "train"),
     ),
     "linnaeus.steps.training": ("Manner",),
+    "linnaeus.using": ("explain_files", "models", "predict"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -78,6 +93,7 @@ __all__ = [
     "CleanRecipe",
     "Comparison",
     "DataRecipe",
+    "Differences",
     "Evaluation",
     "ImageDataset",
     "Issues",
@@ -88,6 +104,7 @@ __all__ = [
     "Plan",
     "Preprocessing",
     "Project",
+    "Reasons",
     "Recipe",
     "Reproduction",
     "Run",
@@ -109,7 +126,10 @@ __all__ = [
     "compare",
     "confusion_figure",
     "demo",
+    "differences",
     "evaluate",
+    "explain",
+    "explain_files",
     "find_rate",
     "history_figure",
     "keep_freed_memory",

@@ -77,6 +77,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(partial, index=False)
 
 
+def read_text_table(path: Path, *texts: str) -> pd.DataFrame:
+    """A CSV table whose columns `texts` stay text even where they look like numbers, or like nothing."""
+    numbers = {name: [""] for name in pd.read_csv(path, nrows=0).columns if name not in texts}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=numbers)
+
+
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file that then takes the name `path`."""
     with whole(path) as partial:

@@ -15,6 +15,7 @@ from linnaeus.recipe import Plan, Recipe, load_recipe
 from linnaeus.runs import Run
 from linnaeus.settings import CheckRecipe, CleanRecipe, DuplicateRecipe, ScanRecipe
 from linnaeus.stages import AnyProject, catalogue, check, clean, compare, evaluate, report, split, train
+from linnaeus.steps.folds import folds_needed
 from linnaeus.steps.splitting import check_no_leaks
 from linnaeus.steps.training import Manner, training_images
 from linnaeus.steps.tuning import load_search, search_rate, search_settings
@@ -43,10 +44,10 @@ def run(
     is always trained, and so is what was trained before.
     """
     started, plan = perf_counter(), plan or Plan()
-    folder, names = image_folder(images)
+    folder, known = image_folder(images)
     options: dict[str, Any] = {"force": force, "progress": progress}
-    project = project or (f"{names}-linnaeus" if names else None)
-    show(found := catalogue(folder, project, plan.scan, rename=plan.rename or names, **options))
+    project = project or (f"{known}-linnaeus" if known else None)
+    show(found := catalogue(folder, project, plan.scan, rename=plan.rename or known, **options))
     opened = create_project(folder, project)
     show(cleaned := clean(opened, plan.clean, **options))
     show(issues := check(opened, plan.check, **options))
@@ -63,7 +64,9 @@ def run(
                 continue
         show(trained := train(opened, recipe, allow_leaks=allow_leaks, manner=manner, **options))
         runs.append(trained)
-    evaluations = evaluate(opened, [trained.model_id for trained in runs], **options)
+    # All is chosen once validation has spoken; the test part is then opened for all of them at once.
+    names, folds = [trained.model_id for trained in runs], plan.folds or folds_needed(splits)
+    evaluations = evaluate(opened, names, final=True, folds=folds if (folds or 0) > 1 else None, **options)
     for evaluation in evaluations:
         show(evaluation)
     show(comparison := compare(opened))

@@ -11,23 +11,45 @@ from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.deck import DeckRow
+from linnaeus.evaluation.paired import Pair, Pairwise, sentence
+from linnaeus.looks import Looks
 from linnaeus.project import Project
-from linnaeus.records import StageCost
+from linnaeus.records import Part, StageCost
+from linnaeus.reporting.facts import ComparisonFacts
 from linnaeus.reporting.figures import confusion_figure, tradeoff_figure
 from linnaeus.runs import Run
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good one run is.
-
-    `metrics`: its row of results.csv. `class_report` and `confusion` are of the test part.
-    """
+    """How good one run is, on the test part where that was opened for it, else on validation."""
 
     run: Run
-    metrics: dict[str, Any]
-    class_report: pd.DataFrame
-    confusion: pd.DataFrame
+
+    @property
+    def part(self) -> Part:
+        """The part that the tables and the figure are of."""
+        return "test" if self.run.is_judged("test") else "val"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The run's row of results.csv; what the test part says is absent where that is closed."""
+        return self.run.metrics
+
+    @property
+    def class_report(self) -> pd.DataFrame:
+        """Precision, recall, f1-score and support by class."""
+        return self.run.class_report(self.part)
+
+    @property
+    def confusion(self) -> pd.DataFrame:
+        """Images by true and predicted class."""
+        return self.run.confusion(self.part)
+
+    @property
+    def measures(self) -> pd.DataFrame:
+        """Every figure with its 95 % interval, overall and by class (`evaluation/measures.py`)."""
+        return self.run.measures(self.part)
 
     def figure(self) -> Figure:
         """The confusion matrix, counts and row shares."""
@@ -36,23 +58,75 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs ranked by validation accuracy.
+    """The runs ranked by validation, and compared two by two. `stale`: runs that are left out, since they were trained
+    or evaluated on other splits than the project has now."""
 
-    `table`: see `evaluation/comparison.py`. `stale`: evaluated runs that are left out, since they were trained or
-    evaluated on other splits than the project has now.
-    """
-
-    table: pd.DataFrame
+    facts: ComparisonFacts
     stale: tuple[str, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The leaderboard, see `evaluation/comparison.py`."""
+        return self.facts.leaderboard
+
+    @property
+    def part(self) -> Part:
+        """Whose images the pairs were compared on: test if that was opened for all of them, else validation."""
+        return self.facts.part
+
+    @property
+    def pairs(self) -> Pairwise:
+        """Every two models on the same images."""
+        return self.facts.pairs
+
+    @property
+    def looks(self) -> Looks:
+        """When the test part was opened."""
+        return self.facts.looks
 
     @property
     def chosen(self) -> str:
         """The model_id of the best run."""
         return str(self.table["model_id"].iloc[0])
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What each pair says, in words."""
+        return tuple(map(sentence, self.pairs.pairs))
+
     def figure(self) -> Figure:
-        """Accuracy against size and training time."""
+        """Accuracy against latency, size and training time."""
         return tradeoff_figure(self.table)
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How two runs differ on the same part. `reports`: their class reports side by side. `images`: a row for each image
+    that only one of them gets right; `sheet`: thumbnails of these, as a JPEG."""
+
+    part: Part
+    pair: Pair
+    reports: pd.DataFrame
+    images: pd.DataFrame
+    sheet: Path
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why a run says what it says of a part's images."""
+
+    run: Run
+    part: Part
+
+    @property
+    def folder(self) -> Path:
+        """The pictures and the map, with their tables."""
+        return self.run.reasons(self.part)
+
+    @property
+    def examples(self) -> pd.DataFrame:
+        """A row an example (`evaluation/telling.py`), with the training images most like it and its picture."""
+        return self.run.examples(self.part)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ pets-linnaeus/
   features/                activations of frozen trunks, by content
   runs/<model_id>/         one folder a model (see runs.py)
   results.csv              a row a run             leaderboard.csv .parquet     ranked by validation
+  test-looks.csv           when test was opened    pairs.csv .parquet           runs compared two by two
   figures/                 pictures of the whole   report.html                  the report
   deck.csv .parquet        the deck's models, and ours
   stages/<stage>.json      what each finished stage was made from, and what it took
@@ -138,6 +139,16 @@ class Project:
     def leaderboard(self) -> Path:
         """The comparison."""
         return self.root / "leaderboard.parquet"
+
+    @property
+    def looks(self) -> Path:
+        """When the test part was looked at, and with which runs."""
+        return self.root / "test-looks.csv"
+
+    @property
+    def pairs(self) -> Path:
+        """The ranked runs compared two by two."""
+        return self.root / "pairs.parquet"
 
     @property
     def deck(self) -> Path:

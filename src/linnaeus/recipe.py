@@ -77,7 +77,8 @@ class Plan(Section):
     """The main job: which names the classes get, how images are read, cleaned, checked and split, and which models are
     trained.
 
-    `rename`: "animals10" (the built-in map), or a map from folder name to class name.
+    `rename`: "animals10" (the built-in map), or a map from folder name to class name. `folds`: models are ranked over
+    so many folds of training and validation; null for 5 where validation has fewer than 100 images, 1 for never.
     """
 
     rename: Literal["animals10"] | dict[str, str] | None = None
@@ -85,6 +86,7 @@ class Plan(Section):
     clean: CleanRecipe = CleanRecipe()
     check: CheckRecipe = CheckRecipe()
     split: SplitRecipe = SplitRecipe()
+    folds: int | None = Field(None, ge=1)
     recipes: tuple[Recipe, ...] = Field(default_factory=default_recipes, min_length=1)
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ import pandas as pd
 from linnaeus.data.sources import image_folder
 from linnaeus.deck import DeckRow, deck_ladder
 from linnaeus.errors import LinnaeusError, RecipeError, WeightsError
-from linnaeus.evaluation.metrics import wilson_interval
+from linnaeus.evaluation.intervals import wilson_interval
 from linnaeus.files import write_table
 from linnaeus.outcomes import DeckResult, Reproduction
 from linnaeus.progress import Progress, silent
@@ -67,7 +67,7 @@ def _result(made: Reproduction, row: DeckRow, recipe: Recipe, test_images: int, 
         return DeckResult(row, recipe.name, failure=reason)
     try:
         train(made.project, recipe, allow_leaks=True, manner=Manner(resume="if-it-fits"), progress=progress)
-        (evaluation,) = evaluate(made.project, [recipe.name], progress=progress)
+        (evaluation,) = evaluate(made.project, [recipe.name], final=True, progress=progress)
     except LinnaeusError as error:
         lacking = _backbone(recipe) if isinstance(error, WeightsError) else None
         return DeckResult(row, recipe.name, failure=f"{type(error).__name__}: {error}", lacks_weights_of=lacking)

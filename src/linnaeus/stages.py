@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import overload
 
 import pandas as pd
 
@@ -18,18 +17,19 @@ from linnaeus.data.issues import Issues
 from linnaeus.data.sources import find_sources, folder_state
 from linnaeus.data.split import Splits
 from linnaeus.decisions import apply_decisions, propose, read_decisions
-from linnaeus.deploy.predictor import find_files, predict_files
-from linnaeus.errors import PredictionError, ProjectError, RecipeError
-from linnaeus.evaluation.comparison import leaderboard
+from linnaeus.errors import ProjectError, RecipeError
+from linnaeus.evaluation.comparison import side_by_side
+from linnaeus.evaluation.saliency import Method
 from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text, write_with
-from linnaeus.networks.classifier import load_classifier
-from linnaeus.networks.pretrained import pretrained_table
-from linnaeus.networks.summary import ModelSummary, recipe_table, summarise
-from linnaeus.outcomes import Comparison, Evaluation
+from linnaeus.looks import add_look, read_looks
+from linnaeus.outcomes import Comparison, Differences, Evaluation, Reasons
 from linnaeus.progress import Progress, silent
-from linnaeus.project import Project, create_project, open_project
+from linnaeus.project import Project, create_project, now, open_project
 from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.recipe_sections import TransferRecipe
+from linnaeus.records import Part
+from linnaeus.reporting.card import model_card
+from linnaeus.reporting.facts import ComparisonFacts
 from linnaeus.reporting.figures import save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
 from linnaeus.reporting.page import build_page
@@ -43,7 +43,17 @@ from linnaeus.steps.checking import (
     load_issues,
     scan_images,
 )
-from linnaeus.steps.evaluation import evaluate_afresh, is_evaluated_on_current
+from linnaeus.steps.comparing import (
+    compared_runs,
+    differing_images,
+    ranked_runs,
+    run_results,
+    save_differences,
+    seeds_by_model,
+)
+from linnaeus.steps.evaluation import JUDGED_PARTS, evaluate_afresh, is_evaluated_on_current
+from linnaeus.steps.explaining import explain_afresh
+from linnaeus.steps.folds import judge_by_folds
 from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
 from linnaeus.steps.training import Manner, Training, train_afresh, weights_hash
 
@@ -214,12 +224,17 @@ def evaluate(
     project: AnyProject,
     model_ids: Sequence[str] | None = None,
     *,
+    final: bool = False,
+    folds: int | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> list[Evaluation]:
-    """How good the runs are on validation and test; a row each in results.csv.
+    """How good the runs are on validation; a row each in results.csv, and every figure in their run folders.
 
     By default all that were trained on the project's present splits; others would be judged on images they know.
+    final: on the test part too. It is meant to be opened once, when all is chosen; each look is written down.
+    folds: the recipes are also trained and judged on so many folds of training and validation together, which takes so
+    many times as long and ranks them more surely where validation is small.
     """
     opened = open_project(project)
     current = opened.current_inputs()
@@ -228,6 +243,7 @@ def evaluate(
         raise ProjectError(
             f"{opened.root} has no model trained on its present splits; run: linnaeus train {opened.root} --recipe NAME"
         )
+    look = read_looks(opened.looks).next
     evaluations = []
     for name in names:
         evaluated = Run(opened.runs / name)
@@ -236,32 +252,89 @@ def evaluate(
             raise ProjectError(
                 f"{name} was trained on other images or splits than {opened.root} has now; train it again"
             )
-        work = partial(evaluate_afresh, opened, evaluated, progress)
-        opened.finish(f"evaluate-{name}", inputs, [evaluated.metrics_file, opened.results], work, force=force)
-        evaluations.append(Evaluation(evaluated, evaluated.metrics, evaluated.class_report(), evaluated.confusion()))
+        for part, stage in JUDGED_PARTS.items():
+            if part == "val" or final:
+                is_last = part == "test" or not final
+                work = partial(evaluate_afresh, opened, evaluated, part, progress, has_pictures=is_last)
+                outputs = [evaluated.of(part, "metrics.json"), opened.results]
+                opened.finish(f"{stage}-{name}", inputs, outputs, work, force=force)
+        if folds is not None:
+            work = partial(judge_by_folds, opened, evaluated, folds, progress)
+            opened.finish(f"folds-{name}", inputs | {"folds": folds}, [evaluated.folds_file], work, force=force)
+        if final:
+            add_look(opened.looks, now(), look, name, fingerprint(inputs))
+        evaluations.append(Evaluation(evaluated))
     return evaluations
 
 
-def compare(project: AnyProject) -> Comparison:
-    """The evaluated runs ranked by validation accuracy, with the test accuracy's 95 % interval beside it."""
+def compare(project: AnyProject, model_ids: Sequence[str] | None = None) -> Comparison:
+    """The evaluated runs ranked by validation, and which of them are better than which on the same images.
+
+    model_ids: only these. The pairs are compared on the test part if it was opened for all of them, else on validation.
+    """
     opened = open_project(project)
-    names = opened.trained()
+    names = opened.trained() if model_ids is None else [*dict.fromkeys(model_ids)]
     stale = tuple(name for name in names if not is_evaluated_on_current(opened, name))
-    results = [Run(opened.runs / name).metrics for name in names if name not in stale]
-    if not results:
+    if model_ids is not None and stale:
+        raise ProjectError(
+            f"{', '.join(stale)}: not evaluated on the present splits; run: linnaeus evaluate {opened.root}"
+        )
+    runs = [Run(opened.runs / name) for name in names if name not in stale]
+    if not runs:
         without = f" ({', '.join(stale)} are of other splits, or not evaluated)" if stale else ""
         raise ProjectError(f"{opened.root} has nothing to compare{without}; run: linnaeus evaluate {opened.root}")
-    test_images = len(load_splits(opened).test)
-    table = leaderboard(pd.DataFrame(results), test_images)
-    write_table(table, opened.leaderboard)
-    save_figure(tradeoff_figure(table), opened.figures / "tradeoff.png")
-    return Comparison(table, stale)
+    results = run_results(opened, runs, apart=model_ids is not None)
+    table = ranked_runs(opened, results)
+    part: Part = "test" if table["accuracy"].notna().all() else "val"
+    pairs = compared_runs(opened, results, [*table["model_id"]], part)
+    if model_ids is None:  # the project's own comparison
+        write_table(table, opened.leaderboard)
+        write_table(pairs.table, opened.pairs)
+        save_figure(tradeoff_figure(table), opened.figures / "tradeoff.png")
+    facts = ComparisonFacts(table, pairs, part, read_looks(opened.looks), seeds_by_model(results))
+    return Comparison(facts, stale)
+
+
+def differences(project: AnyProject, first: str, second: str) -> Differences:
+    """How two evaluated runs differ: class by class, and the images that only one of them gets right, with a sheet of
+    thumbnails in the project's `figures/`."""
+    opened = open_project(project)
+    comparison = compare(opened, [first, second])
+    runs = Run(opened.runs / first), Run(opened.runs / second)
+    images = differing_images(*runs, comparison.part)
+    _, sheet = save_differences(opened, images, (first, second))
+    one, other = (run.class_report(comparison.part) for run in runs)
+    reports = side_by_side(one, other, (first, second))
+    return Differences(comparison.part, comparison.pairs.pairs[0], reports, images, sheet)
+
+
+def explain(
+    project: AnyProject,
+    model_id: str | None = None,
+    *,
+    method: Method | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Reasons:
+    """Why a run says what it says, by default the best one: its telling images with what spoke for their class and the
+    training images most like them, and a map of its feature space; of the test part if that was opened for it.
+
+    method: "grad-cam" or "integrated-gradients"; None for the first, where the network allows it.
+    """
+    opened = open_project(project)
+    explained = Run(opened.runs / (model_id or compare(opened).chosen))
+    part = Evaluation(explained).part
+    inputs = {"judged": opened.stamp(f"{JUDGED_PARTS[part]}-{explained.model_id}")["key"], "method": method}
+    work = partial(explain_afresh, opened, explained, part, method, progress)
+    opened.finish(f"explain-{explained.model_id}", inputs, [explained.reasons(part)], work, force=force)
+    return Reasons(explained, part)
 
 
 def report(project: AnyProject, *, force: bool = False, progress: Progress = silent) -> Path:
     """The path of the report: one HTML file that a stranger understands."""
     opened = open_project(project)
     comparison = compare(opened)
+    reasons = explain(opened, comparison.chosen, progress=progress)
     inputs = {
         "catalogue": opened.stamp("catalogue")["key"],
         "clean": opened.stamp("clean")["key"],
@@ -270,55 +343,22 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
         "split": opened.stamp("split")["key"],
         "leaks": file_hash(opened.leaks),
         "leaderboard": file_hash(opened.leaderboard),
+        "pairs": file_hash(opened.pairs),
+        "looks": fingerprint(comparison.looks.sentence),
+        "reasons": opened.stamp(f"explain-{reasons.run.model_id}")["key"],
         "runs": [opened.stamp(f"evaluate-{name}")["key"] for name in comparison.table["model_id"]],
         "searches": [file_hash(table) for table in sorted(opened.tuning.glob("*/trials.csv"))],
     }
 
     def work() -> None:
         with progress("Writing the report", 1) as advance:
-            write_text(opened.report, build_page(gather_facts(opened, comparison.table)))
+            facts = gather_facts(opened, comparison.facts)
+            write_text(opened.report, build_page(facts))
+            write_text(reasons.run.card, model_card(facts))
             advance(1)
 
     opened.finish("report", inputs, [opened.report], work, force=force)
     return opened.report
-
-
-def predict(
-    model: AnyProject | Run,
-    images: str | Path | Sequence[str | Path],
-    *,
-    top: int = 3,
-    progress: Progress = silent,
-) -> pd.DataFrame:
-    """A row a file with its most probable classes, or with the reason why it cannot be read.
-
-    model: a run, a run folder, or a project, whose best model by validation is taken. images: files, folders, globs.
-    """
-    inputs = [images] if isinstance(images, str | Path) else list(images)
-    classifier = load_classifier(_model_folder(model))
-    return predict_files(classifier, find_files(inputs), top, progress)
-
-
-@overload
-def models(*, pretrained: str | None = None) -> pd.DataFrame:
-    """The recipes, or the pretrained backbones that match a pattern, as a table."""
-
-
-@overload
-def models(recipe: Recipe | str | Path, *, classes: int = 10, size: int = 224) -> ModelSummary:
-    """One recipe's layers, output shapes and parameters."""
-
-
-def models(
-    recipe: Recipe | str | Path | None = None, *, pretrained: str | None = None, classes: int = 10, size: int = 224
-) -> pd.DataFrame | ModelSummary:
-    """The recipes that come with Linnaeus, as a table; or one recipe's layers, output shapes and parameters; or the
-    pretrained backbones whose names match a pattern such as "efficientnet*"."""
-    if pretrained is not None:
-        return pretrained_table(pretrained)
-    if recipe is None:
-        return recipe_table()
-    return summarise(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), classes, size)
 
 
 def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Manner, progress: Progress) -> Run | None:
@@ -332,15 +372,3 @@ def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Ma
         earlier = Run(project.runs / name)
         chain.append(earlier.recipe if earlier.folder.is_dir() else load_recipe(name))
     return train(project, chain[1], allow_leaks=allow_leaks, manner=manner, progress=progress)
-
-
-def _model_folder(model: AnyProject | Run) -> Path:
-    """The run folder that is meant: a run's own, or that of a project's best run."""
-    if isinstance(model, Run):
-        return model.folder
-    project = open_project(model)
-    if not project.leaderboard.is_file():
-        if (project.root / "stages").is_dir():
-            raise PredictionError(f"{project.root} has no compared models; run: linnaeus compare {project.root}")
-        return project.root
-    return project.runs / str(pd.read_parquet(project.leaderboard)["model_id"].iloc[0])

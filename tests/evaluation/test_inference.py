@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from linnaeus.evaluation.inference import predict_probabilities, run_module
+from linnaeus.evaluation.inference import WIDEST_FEATURES, network_outputs, run_module
+from linnaeus.networks.classifier import Network
 from linnaeus.scale.engine import FEWEST_IMAGES
 
 
@@ -16,15 +17,24 @@ class _Same(nn.Module):
         return inputs
 
 
-def test_probabilities_are_the_softmax_in_the_order_of_the_batches() -> None:
-    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    found = predict_probabilities(_Same(), [logits[:2], logits[2:]])
-    np.testing.assert_allclose(found, logits.softmax(dim=1).numpy(), rtol=1e-5)
+def test_logits_are_those_of_the_network_and_features_what_its_head_gets_in_the_order_of_the_batches() -> None:
+    body, head = nn.Flatten(), nn.Sequential(nn.Linear(6, 3))
+    images = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    found = network_outputs(Network(body, head), [images[:2], images[2:]])
+    np.testing.assert_allclose(found.logits, head(images.flatten(1)).detach().numpy(), rtol=1e-5)
+    np.testing.assert_array_equal(found.features, images.flatten(1).numpy())
+    assert len(found) == 5
 
 
-def test_probabilities_of_huge_logits_do_not_overflow() -> None:
-    found = predict_probabilities(_Same(), [torch.tensor([[1e4, 0.0], [-1e4, 0.0], [0.0, 0.0]])])
-    np.testing.assert_allclose(found, np.array([[1, 0], [0, 1], [0.5, 0.5]]))
+def test_very_wide_features_give_way_to_what_the_last_layer_gets() -> None:
+    wide = WIDEST_FEATURES + 1
+    network = Network(
+        nn.Flatten(), nn.Sequential(nn.Linear(wide, 4), nn.ReLU(), nn.Dropout(0.9), nn.Linear(4, 3))
+    ).train()
+    images = torch.randn(2, wide)
+    found = network_outputs(network, [images])
+    assert found.features.shape == (2, 4)
+    np.testing.assert_allclose(found.logits, network.eval()(images).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_module_runs_in_evaluation_mode_and_in_32_bits() -> None:
@@ -42,7 +52,7 @@ def test_no_gradients_are_kept() -> None:
 
 def test_the_bar_advances_by_images() -> None:
     steps: list[int] = []
-    predict_probabilities(_Same(), [torch.zeros(4, 2), torch.zeros(1, 2)], steps.append)
+    network_outputs(Network(_Same(), _Same()), [torch.zeros(4, 2), torch.zeros(1, 2)], steps.append)
     assert steps == [4, 1]
 
 

@@ -1,28 +1,12 @@
-from math import sqrt
-
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from linnaeus.evaluation.metrics import Labels, class_report, confusion_counts, scores, wilson_interval
+from linnaeus.evaluation.metrics import Labels, class_report, confusion_counts, scores
 
 LABELS: Labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
 PREDICTED: Labels = np.array([0, 0, 1, 1, 2, 2, 2, 2, 0, 1])
 CLASSES = ("ant", "bee", "cat")
-
-
-@pytest.mark.parametrize(("correct", "images"), [(0, 10), (10, 10), (1, 3), (95, 100), (2557, 2618)])
-def test_the_interval_is_wilson_s(correct: int, images: int) -> None:
-    z, share = 1.959963984540054, correct / images
-    middle = (share + z**2 / (2 * images)) / (1 + z**2 / images)
-    half = z / (1 + z**2 / images) * sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
-    assert wilson_interval(correct, images) == pytest.approx((middle - half, middle + half), abs=1e-12)
-
-
-def test_a_higher_confidence_gives_a_wider_interval() -> None:
-    low, high = wilson_interval(8, 10)
-    lower, higher = wilson_interval(8, 10, confidence=0.99)
-    assert 0 <= lower < low < 0.8 < high < higher <= 1
 
 
 def test_scores_are_scikit_learn_s_weighted_ones() -> None:

@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def gathered(project: Project) -> ReportFacts:
-    return gather_facts(project, pd.read_parquet(project.leaderboard))
+    return gather_facts(project, stages.compare(project).facts)
 
 
 def test_images_in_use_are_known_by_their_originals_and_as_decided(project: Project) -> None:

@@ -6,18 +6,23 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from linnaeus.data.catalogue import Catalogue, exclusion_table
 from linnaeus.decisions import ABSENT, DROPPED
 from linnaeus.errors import DecodeError
+from linnaeus.evaluation.slices import slices
+from linnaeus.looks import Looks
 from linnaeus.records import Exclusion
 from linnaeus.reporting import page
 from linnaeus.reporting.facts import ReportFacts
+from linnaeus.reporting.hover import Hotspot, HoverPicture
 from linnaeus.reporting.page import build_page
+from linnaeus.reporting.pictures import embedded
 from linnaeus.reporting.worries import worries
-from report_facts import decisions, facts, issues
+from report_facts import decisions, facts, issues, looks
 
 SUSPECT = {"check": "label_issue", "detail": "looks like dog", "suggested": "relabel", "suggested_label": "dog"}
 
@@ -26,8 +31,11 @@ SUSPECT = {"check": "label_issue", "detail": "looks like dog", "suggested": "rel
 def _blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing is tested next door, and slow."""
     monkeypatch.setattr(page, "png_bytes", lambda figure: b"png")
-    for kind in ("class_counts", "sizes", "tradeoff"):
+    for kind in ("class_counts", "sizes"):
         monkeypatch.setattr(page, f"{kind}_figure", lambda table: Figure())
+    hover = HoverPicture(embedded(b"hover", "Drawn"), [Hotspot(0.5, 0.5, "a point")])
+    names = ("history", "tradeoff", "reliability", "slices", "map")
+    monkeypatch.setattr(page, "_hovers", lambda told: dict.fromkeys(names, hover))
 
 
 def headlines(told: ReportFacts) -> str:
@@ -216,16 +224,56 @@ def test_overfitting_is_a_worry_only_where_training_is_well_above_validation() -
 def test_a_model_whose_training_accuracy_is_unknown_gets_a_dash_and_no_worry() -> None:
     told = facts()
     unknown = replace(told.chosen, result=told.chosen.result | {"acc_train": float("nan")})
-    told = replace(told, models=(unknown,), leaderboard=told.leaderboard.assign(acc_train=np.nan))
+    unranked = told.leaderboard.assign(acc_train=np.nan)
+    told = replace(told, models=(unknown,), comparison=replace(told.comparison, leaderboard=unranked))
     assert "seen" not in headlines(told)
     assert "<td>\u2013</td>" in build_page(told)
 
 
-def test_rivals_are_named_only_where_intervals_overlap() -> None:
+def test_rivals_are_those_that_the_images_cannot_tell_from_the_chosen_model() -> None:
     told = facts(models=2)
-    assert "do not tell model-0 from model-1" in headlines(told)
-    apart = told.leaderboard.assign(accuracy_low=[0.9, 0.1], accuracy_high=[0.95, 0.2])
-    assert "do not tell" not in headlines(replace(told, leaderboard=apart))
+    assert "cannot tell model-0 from model-1" in headlines(told)
+    (pair,) = told.comparison.pairs.pairs
+    apart = replace(told.comparison.pairs, pairs=(replace(pair, adjusted_p_value=0.01, low=0.1, high=0.2),))
+    assert "cannot tell" not in headlines(replace(told, comparison=replace(told.comparison, pairs=apart)))
+
+
+def test_a_report_before_the_test_part_is_opened_speaks_of_validation_and_says_that_it_also_chose() -> None:
+    told = facts(wrong=1)
+    closed = replace(told.chosen, part="val", result=told.chosen.result | {"accuracy": float("nan")})
+    unopened = replace(told.comparison, looks=looks())
+    content = build_page(replace(told, models=(closed,), comparison=unopened)).replace("\u202f", " ")
+    assert "model-0 names 95.0 % of the validation images correctly" in content
+    assert "The test part has not been opened for it" in content
+    assert "evaluate PROJECT --final" in content
+    assert "test images correctly" not in content
+
+
+def test_later_looks_at_the_test_part_are_a_worry() -> None:
+    told = facts()
+    assert "looked at" not in headlines(told)
+    again = Looks(pd.concat([told.comparison.looks.table, looks("other").table.assign(look=2)]))
+    worried = headlines(replace(told, comparison=replace(told.comparison, looks=again)))
+    assert "The test part was looked at 1 more time" in worried
+
+
+def test_a_kind_of_images_that_it_does_worse_on_is_a_worry() -> None:
+    told = facts(each=300)
+    right = np.arange(len(told.predictions)) % 4 != 0
+    worse = slices(right, pd.DataFrame({"light": np.where(right, "day", "night")}))
+    worried = replace(told, trust=replace(told.trust, slices=worse))
+    assert "It is right less often on 1 kind of images" in headlines(worried)
+    assert "light: night" in build_page(worried)
+
+
+def test_several_seeds_are_one_row_with_mean_and_spread() -> None:
+    told = facts()
+    spread = told.leaderboard.assign(seeds=3, acc_val_sd=0.012, accuracy_sd=0.021)
+    seeds = {"model-0": ["model-0", "model-0-seed1", "model-0-seed2"]}
+    content = build_page(replace(told, comparison=replace(told.comparison, leaderboard=spread, seeds=seeds)))
+    assert "mean of 3 seeds" in content
+    assert "± 1.2" in content
+    assert "stands for 3 runs that differ in their seed" in content
 
 
 def test_confident_mistakes_are_counted() -> None:
@@ -235,18 +283,19 @@ def test_confident_mistakes_are_counted() -> None:
     assert "1 of 2 mistakes came with a probability" in headlines(replace(told, predictions=sure))
 
 
-def test_mistakes_come_with_label_prediction_and_probability_the_most_confident_first() -> None:
+def test_mistakes_come_with_label_prediction_reason_and_their_like_in_training() -> None:
     shown = build_page(facts(wrong=2)).replace("\u202f", " ").split('id="mistakes"')[1]
     assert "2 test images of 4" in shown
-    assert "labelled cat" in shown
-    assert shown.index("predicted dog, 60.0 %") < shown.index("predicted dog, 50.0 %")
+    assert "taken for dog, 90.0 %" in shown
+    assert 'alt="What in it spoke for dog"' in shown
+    assert 'alt="A training image of cat that is much like it"' in shown
+    assert "cat taken for dog</h3>" in shown
 
 
-def test_no_more_than_48_mistakes_are_shown_and_all_are_counted() -> None:
+def test_many_mistakes_are_counted_and_a_bounded_number_of_them_is_shown() -> None:
     shown = build_page(facts(each=300, wrong=60)).split('id="mistakes"')[1]
     assert "60 test images of 120" in shown
-    assert "Shown are the 48" in shown
-    assert shown.count("<img") == 48
+    assert shown.count('class="why"') <= 24 + 12 + 6 * 4
 
 
 def test_a_model_without_mistakes_is_told_so() -> None:
@@ -255,7 +304,7 @@ def test_a_model_without_mistakes_is_told_so() -> None:
 
 def test_a_hundred_classes_show_a_bounded_number_of_pictures() -> None:
     outline = Outline(build_page(facts(tuple(f"class-{place:03}" for place in range(100)), wrong=100)))
-    assert 100 < len(outline.all("img")) < 160
+    assert 100 < len(outline.all("img")) < 300
 
 
 def test_a_picture_that_is_gone_leaves_its_words() -> None:
@@ -263,14 +312,14 @@ def test_a_picture_that_is_gone_leaves_its_words() -> None:
         raise DecodeError("cannot be opened")
 
     content = build_page(replace(facts(wrong=1), read_thumbnail=gone))
-    assert "An image of cat taken for dog (it can no longer be read)" in content
+    assert "An image of cat that got dog (it can no longer be read)" in content
 
 
 def test_figures_are_embedded_as_png(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "png_bytes", lambda figure: b"drawn")
     content = build_page(facts(models=2))
-    assert content.count("data:image/png;base64,ZHJhd24=") == 3  # of the whole
-    assert content.count("data:image/png;base64,cG5n") == 4  # of the runs
+    assert content.count("data:image/png;base64,ZHJhd24=") == 2  # of the whole
+    assert content.count("data:image/png;base64,cG5n") == 4  # of the runs: the first one's training can be hovered
 
 
 def test_stages_say_what_they_took() -> None:

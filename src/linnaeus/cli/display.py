@@ -15,7 +15,7 @@ from linnaeus.data.catalogue import Catalogue
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.networks.summary import ModelSummary
-from linnaeus.outcomes import Comparison, Evaluation, Outcome
+from linnaeus.outcomes import Outcome
 from linnaeus.recipe import load_recipe, recipe_names
 from linnaeus.recipe_sections import FITTED_HEADS
 from linnaeus.runs import Run
@@ -131,33 +131,6 @@ def _(result: Run) -> list[Part]:
 
 
 @tables.register
-def _(result: Evaluation) -> list[Part]:
-    metrics = result.metrics
-    title = f"{result.run.model_id}: {metrics['accuracy']:.1%} of test right, {metrics['acc_val']:.1%} of validation"
-    return [f"[bold]{title}[/bold]", table_of(_rounded(result.class_report).reset_index())]
-
-
-@tables.register
-def _(result: Comparison) -> list[Part]:
-    rows = [
-        {
-            "#": str(row["rank"]),
-            "model": row["model_id"],
-            "val": f"{row['acc_val']:.1%}",
-            "test (95 % interval)": _with_interval(row),
-            "params": f"{row['parameters'] / 1e6:.2f} M",
-            "train s": f"{row['train_seconds']:.0f}",
-            "ms": f"{row['predict_ms_per_image']:.1f}",
-        }
-        for row in result.table.to_dict("records")
-    ]
-    shown: list[Part] = ["[bold]Leaderboard, ranked by accuracy on validation[/bold]", table_of(pd.DataFrame(rows))]
-    if result.stale:
-        shown.append(f"Left out, since they are of other splits (train them again): {', '.join(result.stale)}.")
-    return shown
-
-
-@tables.register
 def _(result: ModelSummary) -> list[Part]:
     layers = result.layers.assign(parameters=[f"{count:,}" for count in result.layers["parameters"]])
     return [
@@ -170,7 +143,7 @@ def _(result: ModelSummary) -> list[Part]:
 
 @tables.register
 def _(result: pd.DataFrame) -> list[Part]:
-    return [table_of(_rounded(_flat(result)))]
+    return [table_of(rounded(_flat(result)))]
 
 
 @tables.register
@@ -253,16 +226,6 @@ def _(result: Run) -> Any:
 
 
 @plain.register
-def _(result: Evaluation) -> Any:
-    return result.metrics
-
-
-@plain.register
-def _(result: Comparison) -> Any:
-    return {"leaderboard": json.loads(result.table.to_json(orient="records")), "stale": list(result.stale)}
-
-
-@plain.register
 def _(result: ModelSummary) -> Any:
     totals = {"total": result.total, "trainable": result.trainable, "non_trainable": result.non_trainable}
     return {"name": result.name, "layers": result.layers.to_dict("records"), **totals}
@@ -290,7 +253,8 @@ def _prediction(row: dict[Any, Any]) -> dict[str, Any]:
     places = [name.removeprefix("class_") for name in row if name.startswith("class_")]
     top = [{"class": row[f"class_{n}"], "probability": row[f"probability_{n}"]} for n in places]
     is_error = bool(row["error"])
-    return {"path": row["path"], "error": row["error"] or None, "top": [] if is_error else top}
+    answer = {"answer": None if is_error else row["answer"]} if "answer" in row else {}
+    return {"path": row["path"], "error": row["error"] or None, **answer, "top": [] if is_error else top}
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
@@ -301,16 +265,12 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
     return flat.reset_index() if flat.index.name else flat
 
 
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    rounded = table.copy()
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its fractions as text of four digits."""
+    shown = table.copy()
     for name in table.select_dtypes("float").columns:
-        rounded[name] = [UNKNOWN if pd.isna(value) else f"{value:.4g}" for value in table[name]]
-    return rounded
-
-
-def _with_interval(row: dict[Any, Any]) -> str:
-    low, high = (100 * row[name] for name in ("accuracy_low", "accuracy_high"))
-    return f"{row['accuracy']:.1%} ({low:.1f} to {high:.1f})"
+        shown[name] = [UNKNOWN if pd.isna(value) else f"{value:.4g}" for value in table[name]]
+    return shown
 
 
 def _most_common(side: str, sizes: pd.Series) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from linnaeus.cli.judging import compare, evaluate, explain
 from linnaeus.cli.options import (
     AllowLeaks,
     Changes,
@@ -41,6 +42,7 @@ from linnaeus.cli.options import (
 )
 from linnaeus.cli.reproduce import reproduce
 from linnaeus.cli.tuning import find_rate, tune
+from linnaeus.cli.using import models, predict
 from linnaeus.errors import RecipeError
 
 app = typer.Typer(
@@ -253,51 +255,6 @@ def train(
         show(runs)
 
 
-@app.command(epilog="Example: linnaeus evaluate pets-linnaeus lite0-dense256")
-@door
-def evaluate(
-    project: ProjectFolder,
-    models: Annotated[list[str] | None, typer.Argument(help="The runs; by default all.", show_default=False)] = None,
-    force: Force = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Measure runs on validation and test, and log a row for each in results.csv."""
-    with loading(quiet or as_json):
-        from linnaeus import stages
-
-    show = shower(quiet, as_json)
-    evaluations = stages.evaluate(project, models or None, force=force, **stage_options(quiet, as_json))
-    for result in [evaluations] if as_json else evaluations:
-        show(result)
-
-
-@app.command(epilog="Example: linnaeus compare pets-linnaeus lite0-dense256 lite0-dense256-finetune")
-@door
-def compare(
-    project: ProjectFolder,
-    models: Annotated[
-        list[str] | None,
-        typer.Argument(help="Two runs, to see their reports side by side.", show_default=False),
-    ] = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Rank the runs by validation accuracy; for two runs, their reports by class side by side."""
-    with loading(quiet or as_json):
-        from linnaeus import stages
-    from linnaeus.evaluation.comparison import side_by_side
-
-    if models and len(models) != 2:
-        raise typer.BadParameter("name two runs to compare, or none for the leaderboard")
-    show = shower(quiet, as_json)
-    if not models:
-        show(stages.compare(project))
-        return
-    first, second = stages.evaluate(project, models, **stage_options(quiet, as_json))
-    show(side_by_side(first.class_report, second.class_report, (models[0], models[1])))
-
-
 @app.command(epilog="Example: linnaeus report pets-linnaeus")
 @door
 def report(project: ProjectFolder, force: Force = False, quiet: Quiet = False, as_json: Json = False) -> None:
@@ -310,51 +267,6 @@ def report(project: ProjectFolder, force: Force = False, quiet: Quiet = False, a
         shower(quiet, as_json)({"report": str(path)})
     else:
         print(path)
-
-
-@app.command(epilog="Example: linnaeus predict pets-linnaeus new-pictures/ 'more/*.jpg' --top 3 --csv")
-@door
-def predict(
-    model: Annotated[Path, typer.Argument(help="A project (its best model), or a run folder.", show_default=False)],
-    images: Annotated[list[str], typer.Argument(help="Files, folders or globs.", show_default=False)],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to give for each file.")] = 3,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Name the most probable classes of new images, with their probabilities."""
-    with loading(quiet or as_json or as_csv):
-        from linnaeus import stages
-    from linnaeus.cli.display import show_predictions
-
-    if as_csv and as_json:
-        raise typer.BadParameter("choose --csv or --json, not both")
-    table = stages.predict(model, images, top=top, **stage_options(quiet, as_json or as_csv))
-    show_predictions(table, "csv" if as_csv else "json" if as_json else "table")
-
-
-@app.command(epilog="Example: linnaeus models conv4invto128-dense256-up")
-@door
-def models(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe; none lists all.", show_default=False)] = None,
-    pretrained: Annotated[
-        str | None,
-        typer.Option(help="List the pretrained backbones that match, such as 'efficientnet*'.", show_default=False),
-    ] = None,
-    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
-    size: Size = 224,
-    as_json: Json = False,
-) -> None:
-    """List the recipes or pretrained backbones, or print one model's layers and parameters."""
-    with loading(as_json):
-        from linnaeus import stages
-
-    if recipe is not None and pretrained is not None:
-        raise typer.BadParameter("name a recipe or a pattern of --pretrained, not both")
-    table = (
-        stages.models(pretrained=pretrained) if recipe is None else stages.models(recipe, classes=classes, size=size)
-    )
-    shower(False, as_json)(table)
 
 
 @app.command(epilog="Example: linnaeus demo --folder /tmp/try")
@@ -378,6 +290,11 @@ def demo(
         print(outcome.report)
 
 
+app.command(epilog="Example: linnaeus evaluate pets-linnaeus lite0-dense256 --final")(evaluate)
+app.command(epilog="Example: linnaeus compare pets-linnaeus lite0-dense256 lite0-probe")(compare)
+app.command(epilog="Example: linnaeus explain pets-linnaeus new-pictures/ --method integrated-gradients")(explain)
+app.command(epilog="Example: linnaeus predict pets-linnaeus new-pictures/ 'more/*.jpg' --unknown --csv")(predict)
+app.command(epilog="Example: linnaeus models conv4invto128-dense256-up")(models)
 app.command(epilog="Example: linnaeus tune pets-linnaeus --recipe lite0-dense256 --minutes 20")(tune)
 app.command(epilog="Example: linnaeus find-rate pets-linnaeus --recipe conv4invto128-dense256-up")(find_rate)
 app.command(epilog="Example: linnaeus reproduce deck raw-img/ --only 'base*' --epochs-scale 0.1")(reproduce)

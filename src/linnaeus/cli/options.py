@@ -123,7 +123,8 @@ def stage_options(quiet: bool, as_json: bool = False) -> dict[str, Any]:
 
 def shower(quiet: bool, as_json: bool = False) -> Callable[[object], None]:
     """What shows a result: as tables, as JSON, or not at all; of processes that train together only the first does."""
-    import linnaeus.cli.display_search  # noqa: F401  # tells display how searches look
+    import linnaeus.cli.display_judging
+    import linnaeus.cli.display_search  # noqa: F401  # both tell display how their results look
     from linnaeus.cli.display import show, show_json
     from linnaeus.scale.processes import this_shard
 

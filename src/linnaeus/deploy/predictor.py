@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 from linnaeus.data.dataset import preprocessed
 from linnaeus.data.decode import Pixels, normalised_jpeg, read_bytes, resized, rgb_pixels
 from linnaeus.errors import DecodeError, PredictionError
-from linnaeus.evaluation.inference import predict_in_batches
+from linnaeus.evaluation.answering import Answering
+from linnaeus.evaluation.inference import Outputs, outputs_in_batches
 from linnaeus.networks.classifier import Classifier, ClassifierFacts
 from linnaeus.progress import Progress, silent
 from linnaeus.scale.cores import map_images
 
 BATCH = 32
+NONE_OF_THESE = "none of these"
 
 
 def find_files(inputs: Sequence[str | Path]) -> list[Path]:
@@ -30,24 +33,42 @@ def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(chain.from_iterable(_expand(str(item)) for item in inputs)))
 
 
-def predict_files(
-    classifier: Classifier, paths: Sequence[Path], top: int = 3, progress: Progress = silent
-) -> pd.DataFrame:
-    """A row a file: path, error (empty where it could be read), then class_1, probability_1, class_2 ... for the
-    `top` most probable classes, best first. A file that cannot be read has its reason in `error`, and no classes."""
-    facts = classifier.facts
-    top = max(1, min(top, len(facts.classes)))
-    errors: list[str] = []
-    with progress("Predicting", len(paths)) as advance:
-        batches = _batches(facts, map_images(partial(_pixels, facts), paths, advance), errors)
-        outputs = [*predict_in_batches(classifier, batches, images=len(paths))]
-    found = chain.from_iterable(outputs)
-    rows = [
-        {"path": str(path), "error": error, **({} if error else _best(next(found), facts.classes, top))}
-        for path, error in zip(paths, errors, strict=True)
-    ]
-    columns = [f"{name}_{place}" for place in range(1, top + 1) for name in ("class", "probability")]
-    return pd.DataFrame(rows, columns=["path", "error", *columns])
+@dataclass(frozen=True)
+class Predictor:
+    """A classifier with the way from its outputs to answers."""
+
+    classifier: Classifier
+    answering: Answering
+
+    def predict(
+        self, paths: Sequence[Path], top: int = 3, *, kept: float | None = None, progress: Progress = silent
+    ) -> pd.DataFrame:
+        """A row a file: path, error (empty where it could be read), then class_1, probability_1, class_2 ... for the
+        `top` most probable classes, best first. A file that cannot be read has its reason in `error`, and no classes.
+
+        kept: the share of images of the known classes that must get their class as the answer; then `answer` comes
+        before class_1, and is "none of these" for what is less like the known classes.
+        """
+        facts = self.classifier.facts
+        top = max(1, min(top, len(facts.classes)))
+        errors: list[str] = []
+        with progress("Predicting", len(paths)) as advance:
+            batches = _batches(facts, map_images(partial(_pixels, facts), paths, advance), errors)
+            outputs = outputs_in_batches(self.classifier, batches, images=len(paths))
+            found = iter([row for batch in outputs for row in self._rows(batch, top, kept)])
+        rows = [
+            {"path": str(path), "error": error, **({} if error else next(found))}
+            for path, error in zip(paths, errors, strict=True)
+        ]
+        columns = [f"{name}_{place}" for place in range(1, top + 1) for name in ("class", "probability")]
+        return pd.DataFrame(rows, columns=["path", "error", *(["answer"] if kept is not None else []), *columns])
+
+    def _rows(self, outputs: Outputs, top: int, kept: float | None) -> Iterator[dict[str, object]]:
+        classes = self.classifier.facts.classes
+        is_known = self.answering.is_known(outputs, kept) if kept is not None else [True] * len(outputs)
+        for probabilities, known in zip(self.answering.probabilities(outputs), is_known, strict=True):
+            best = _best(probabilities, classes, top)
+            yield {"answer": best["class_1"] if known else NONE_OF_THESE, **best}
 
 
 def _expand(item: str) -> Iterator[Path]:

@@ -1,17 +1,33 @@
-"""From batches to probabilities; validation, test, feature caches and prediction all come through here."""
+"""From batches to logits and features; validation, test, feature caches and prediction all come through here."""
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from linnaeus.networks.classifier import Network
 from linnaeus.progress import Advance
 from linnaeus.scale.ahead import ahead
 from linnaeus.scale.engine import FEWEST_IMAGES, Engine, fastest_engine
 
-Probabilities = NDArray[np.float32]
+Probabilities = NDArray[np.float64]
+WIDEST_FEATURES = 4096  # wider ones, such as a CNN's maps, are told by the head's last hidden layer
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of images: logits (images, classes), and the features (images, width) that these come from:
+    what the head gets, or where that is very wide, what its last layer gets."""
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.logits)
 
 
 class Forward:
@@ -55,28 +71,27 @@ def run_module(
     return Forward(module)(batches, advance, images=images)
 
 
-def predict_probabilities(
-    classifier: nn.Module,
-    batches: Iterable[torch.Tensor],
-    advance: Advance | None = None,
-    *,
-    images: int | None = None,
-) -> Probabilities:
-    """The softmax of a classifier's logits, (images, classes), rows in the order of the batches.
+def outputs_in_batches(
+    network: Network, batches: Iterable[torch.Tensor], advance: Advance | None = None, *, images: int | None = None
+) -> Iterator[Outputs]:
+    """The network's outputs for each batch. images: how many there are in all batches, where that is known."""
+    head = deepcopy(network.head).cpu().eval()
+    for seen in run_module(network.body, batches, advance, images=images):
+        features = torch.from_numpy(seen).flatten(1)
+        with torch.inference_mode():
+            if features.shape[1] > WIDEST_FEATURES and isinstance(head, nn.Sequential):
+                features = head[:-1](features)
+                logits = head[-1](features)
+            else:
+                logits = head(features)
+        yield Outputs(logits.numpy(), features.numpy())
 
-    images: how many there are in all batches.
-    """
-    return np.concatenate([*predict_in_batches(classifier, batches, advance, images=images)])
 
-
-def predict_in_batches(
-    classifier: nn.Module,
-    batches: Iterable[torch.Tensor],
-    advance: Advance | None = None,
-    *,
-    images: int | None = None,
-) -> Iterator[Probabilities]:
-    """The probabilities of each batch, as predict_probabilities gives them of all."""
-    for logits in run_module(classifier, batches, advance, images=images):
-        exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-        yield exponents / exponents.sum(axis=1, keepdims=True)
+def network_outputs(
+    network: Network, batches: Iterable[torch.Tensor], advance: Advance | None = None, *, images: int | None = None
+) -> Outputs:
+    """The network's outputs for all images, in the order of the batches."""
+    outputs = [*outputs_in_batches(network, batches, advance, images=images)]
+    return Outputs(
+        np.concatenate([each.logits for each in outputs]), np.concatenate([each.features for each in outputs])
+    )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import classification_report, confusion_matrix, precision_recall_fscore_support
 
 from linnaeus.records import Scores
@@ -43,9 +42,3 @@ def confusion_counts(labels: Labels, predicted: Labels, classes: Sequence[str]) 
     """Images by true class (rows) and predicted class (columns)."""
     counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
     return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=list(classes))
-
-
-def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a share. Source: Wilson 1927; computed by scipy."""
-    interval = binomtest(correct, images).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)

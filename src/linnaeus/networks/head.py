@@ -71,5 +71,5 @@ class NearestNeighbours(nn.Module):
         """The logarithms of the votes (batch, classes), by the cosines (batch, references)."""
         nearest, places = cosines.topk(min(int(self.count), len(self.labels)), dim=1)
         weights = ((nearest - nearest[:, :1]) / self.temperature).exp()
-        votes = cosines.new_full((len(cosines), self.classes), self.least_vote)
+        votes = cosines.new_full((cosines.shape[0], self.classes), self.least_vote)
         return votes.scatter_add(1, self.labels[places], weights).log()

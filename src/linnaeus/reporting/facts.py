@@ -11,7 +11,10 @@ from linnaeus.data.duplicates import group_numbers
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.decisions import Decisions
-from linnaeus.records import StageCost
+from linnaeus.errors import DecodeError
+from linnaeus.evaluation.paired import Pair, Pairwise
+from linnaeus.looks import Looks
+from linnaeus.records import Part, StageCost
 from linnaeus.settings import CleanRecipe, SplitRecipe
 
 UNSEEN = ("dark", "bright", "low_information")  # the checks for images that show next to nothing
@@ -21,19 +24,52 @@ UNSEEN = ("dark", "bright", "low_information")  # the checks for images that sho
 class ModelFacts:
     """One model.
 
-    `result`: its row of the leaderboard. `history`: a row an epoch, its parent's first (see history_figure),
-    empty for a model that was never trained. `class_report` and `confusion`: of the test part.
-    `history_png` and `confusion_png`: the pictures of both that the run folder has.
+    `result`: its row of the leaderboard. `part`: test if that was opened for it, else validation. `history`: a row an
+    epoch, its parent's first (see history_figure), empty for a model that was never trained. `class_report` and
+    `confusion`: of the part. `history_png` and `confusion_png`: the pictures of both that the run folder has.
     """
 
     model_id: str
     description: str
     result: dict[str, float]
+    part: Part
     history: pd.DataFrame
     class_report: pd.DataFrame
     confusion: pd.DataFrame
     history_png: bytes
     confusion_png: bytes
+
+
+@dataclass(frozen=True)
+class TrustFacts:
+    """What there is to know of the chosen model beyond its accuracy, of its part.
+
+    `measures`, `reliability`, `slices`: the run's tables; `latency`: each way to run it. `temperature`: what its logits
+    are divided by. `examples`: telling images; `places`: where images lie in its feature space (both see runs.py).
+    `read_picture`: the bytes of an example's picture by its name.
+    """
+
+    measures: pd.DataFrame
+    reliability: pd.DataFrame
+    slices: pd.DataFrame
+    latency: pd.DataFrame
+    curves_png: bytes
+    temperature: float
+    examples: pd.DataFrame
+    places: pd.DataFrame
+    read_picture: Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class ComparisonFacts:
+    """The leaderboard; its models compared two by two on the images of a part; the looks at the test part; and the runs
+    that each row of the leaderboard stands for."""
+
+    leaderboard: pd.DataFrame
+    pairs: Pairwise
+    part: Part
+    looks: Looks
+    seeds: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +103,7 @@ class ReportFacts:
     `catalogue`: of the raw folder, with its pairs. `issues`: None where these images were not checked. `decisions`: the
     user's. `in_use`: category and split of each image in a part, by the relpath of its original. `clean_excluded`: what
     could not be cleaned (relpath, reason, detail). `models`: in the leaderboard's order; the first is the chosen one.
-    `predictions`: the chosen model's on the test part: relpath (of the clean copy), category, predicted (class names),
+    `predictions`: the chosen model's on its part: relpath (of the clean copy), category, predicted (class names),
     probability (of the predicted class). `read_thumbnail`: a small JPEG's bytes, from "raw" or "clean" and a relpath in
     there. `usage`: how to use the chosen model, code by heading. `commands`: what reproduces the project. `settings`:
     what else a reader needs for that, text by name.
@@ -85,12 +121,14 @@ class ReportFacts:
     splits: Splits
     division: Division
     in_use: pd.DataFrame
-    leaderboard: pd.DataFrame
+    comparison: ComparisonFacts
+    trust: TrustFacts
     models: tuple[ModelFacts, ...]
     searches: tuple[SearchFacts, ...]
     predictions: pd.DataFrame
     read_thumbnail: Callable[[str, str], bytes]
     costs: tuple[StageCost, ...]
+    base_model: str | None
     usage: dict[str, str]
     commands: tuple[str, ...]
     settings: dict[str, str]
@@ -101,6 +139,30 @@ class ReportFacts:
         return self.models[0]
 
     @property
+    def leaderboard(self) -> pd.DataFrame:
+        """The models, ranked."""
+        return self.comparison.leaderboard
+
+    def read_small(self, relpath: str) -> bytes | None:
+        """A thumbnail of an image of the clean copy, None where it cannot be read any more."""
+        try:
+            return self.read_thumbnail("clean", relpath)
+        except (DecodeError, OSError):
+            return None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the chosen model was tried on the test part."""
+        return self.chosen.part == "test"
+
+    @property
+    def accuracy(self) -> tuple[float, float, float]:
+        """The chosen model's on its part, with the 95 % interval."""
+        name = "accuracy" if self.is_open else "acc_val"
+        value, low, high = (self.chosen.result[column] for column in (name, f"{name}_low", f"{name}_high"))
+        return value, low, high
+
+    @property
     def excluded(self) -> pd.DataFrame:
         """Everything of the folder that is not used: relpath, reason, detail."""
         left_out = [self.catalogue.excluded, self.clean_excluded, self.splits.left_out]
@@ -108,7 +170,7 @@ class ReportFacts:
 
     @property
     def mistakes(self) -> pd.DataFrame:
-        """The chosen model's wrong predictions on the test part, the most confident first."""
+        """The chosen model's wrong predictions on its part, the most confident first."""
         wrong = self.predictions[self.predictions["category"] != self.predictions["predicted"]]
         return wrong.sort_values(["probability", "relpath"], ascending=[False, True])
 
@@ -171,13 +233,17 @@ class ReportFacts:
         return int(found["relpath"].nunique())
 
     @property
-    def test_images(self) -> int:
-        """The size of the test part."""
+    def judged_images(self) -> int:
+        """The size of the chosen model's part."""
         return len(self.predictions)
 
     @property
-    def rivals(self) -> pd.DataFrame:
-        """The leaderboard's other models whose 95 % interval on the test part overlaps the chosen one's."""
-        low, high = self.leaderboard[["accuracy_low", "accuracy_high"]].iloc[0]
-        others = self.leaderboard.iloc[1:]
-        return others.loc[others["accuracy_high"].ge(low) & others["accuracy_low"].le(high)]
+    def rivals(self) -> list[Pair]:
+        """The chosen model beside each that the images cannot tell it from."""
+        return [
+            pair for pair in self.comparison.pairs.pairs if not pair.is_told and self.chosen.model_id in _names(pair)
+        ]
+
+
+def _names(pair: Pair) -> set[str]:
+    return {pair.first, pair.second}

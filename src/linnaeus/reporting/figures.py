@@ -34,6 +34,12 @@ PART_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 MOST_ANNOTATED = 10  # classes whose confusion cells still have room for a number
 MOST_LABELS = 34  # labels that fit on one axis
+# What accuracy is traded for: the leaderboard's column, that of its Pareto front, name and unit.
+COSTS = (
+    ("latency_p50_ms", "is_front_latency", "Latency of one image, median", "milliseconds"),
+    ("size_mb", "is_front_size", "Size", "MiB"),
+    ("train_seconds", "is_front_training", "Training time", "seconds"),
+)
 
 # On the title's line, at the right, outside of the drawing.
 _LEGEND_RIGHT: dict[str, Any] = {
@@ -165,18 +171,22 @@ def sizes_figure(images: pd.DataFrame) -> Figure:
 
 
 def tradeoff_figure(leaderboard: pd.DataFrame) -> Figure:
-    """Accuracy against size and against training time, a point a model, named in a column on the right.
+    """Accuracy against latency, size and training time, a point a model, named in a column on the right.
 
-    Validation accuracy is the full mark; test accuracy with its 95 % interval is the faint one.
+    Validation accuracy is the full mark, and a line joins those that no other model beats in both (the Pareto front);
+    test accuracy with its 95 % interval, where that is open, is the faint one.
     """
-    figure, panels = panels_of(2, height=2 * (1.0 + max(2.4, 0.15 * len(leaderboard))))
-    columns = (("size_mb", "Size", "MiB"), ("train_seconds", "Training time", "seconds"))
+    figure, panels = panels_of(len(COSTS), height=len(COSTS) * (1.0 + max(2.4, 0.15 * len(leaderboard))))
     validation, test = leaderboard["acc_val"], leaderboard["accuracy"]
     errors = [test - leaderboard["accuracy_low"], leaderboard["accuracy_high"] - test]
     faint: dict[str, Any] = {"fmt": "D", "ms": 4, "lw": 1.2, "color": GREEN, "alpha": 0.45}
-    for axes, (column, title, unit) in zip(panels, columns, strict=True):
+    for axes, (column, front, title, unit) in zip(panels, COSTS, strict=True):
         costs = leaderboard[column].fillna(0)
+        best = leaderboard[leaderboard[front].astype(bool)].sort_values([column, "acc_val"])
         axes.errorbar(costs, test, errors, label="test, with its 95 % interval", **faint)
+        axes.plot(
+            best[column], best["acc_val"], drawstyle="steps-post", color=BLUE, lw=1, alpha=0.6, label="Pareto front"
+        )
         axes.plot(costs, validation, "o", ms=6.5, color=BLUE, label="validation")
         titled(axes, title, unit, "accuracy")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -184,7 +194,7 @@ def tradeoff_figure(leaderboard: pd.DataFrame) -> Figure:
         axes.margins(y=0.08)
         _name_points(axes, leaderboard["model_id"], costs.to_numpy(), validation.to_numpy())
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     return figure
 
 

@@ -12,25 +12,28 @@ from linnaeus.data.decode import thumbnail_jpeg
 from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.decisions import read_decisions
-from linnaeus.files import file_hash, read_json
+from linnaeus.evaluation.answering import load_answering
+from linnaeus.files import file_hash, read_json, read_text_table
 from linnaeus.project import Project, now
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, ScratchRecipe
+from linnaeus.records import Part
 from linnaeus.reporting.commands import commands, map_name
-from linnaeus.reporting.facts import Division, ModelFacts, ReportFacts, SearchFacts
+from linnaeus.reporting.facts import ComparisonFacts, Division, ModelFacts, ReportFacts, SearchFacts, TrustFacts
 from linnaeus.runs import Run
 from linnaeus.settings import CleanRecipe, SplitRecipe
 
 THUMBNAIL_SIDE = 128
 
 
-def gather_facts(project: Project, leaderboard: pd.DataFrame) -> ReportFacts:
-    """The facts of a project whose runs are ranked in `leaderboard`."""
+def gather_facts(project: Project, comparison: ComparisonFacts) -> ReportFacts:
+    """The facts of a project whose runs were compared."""
     images, excluded = read_catalogue(project.catalogue), pd.read_parquet(project.excluded)
     splits = Splits(pd.read_parquet(project.splits), pd.read_parquet(project.left_out))
-    runs = [Run(project.runs / name) for name in leaderboard["model_id"]]
-    rows = leaderboard.to_dict("records")
-    predictions = runs[0].predictions("test")
+    runs = [Run(project.runs / name) for name in comparison.leaderboard["model_id"]]
+    models = [_model(run, row) for run, row in zip(runs, comparison.leaderboard.to_dict("records"), strict=True)]
+    part = models[0].part
+    predictions = runs[0].predictions(part)
     folders = {"raw": project.images, "clean": project.clean_folder}
     return ReportFacts(
         title=project.images.name,
@@ -45,12 +48,14 @@ def gather_facts(project: Project, leaderboard: pd.DataFrame) -> ReportFacts:
         splits=splits,
         division=_division(project),
         in_use=_in_use(read_catalogue(project.clean_catalogue), splits),
-        leaderboard=leaderboard,
-        models=tuple(_model(run, row) for run, row in zip(runs, rows, strict=True)),
+        comparison=comparison,
+        trust=_trust(runs[0], part),
+        models=tuple(models),
         searches=_searches(project),
         predictions=predictions.assign(predicted=predictions["predicted_category"]),
         read_thumbnail=lambda kind, relpath: thumbnail_jpeg(folders[kind] / relpath, THUMBNAIL_SIDE),
         costs=project.costs(),
+        base_model=_base_model(runs[0].recipe),
         usage=_usage(project, runs[0]),
         commands=commands(project, runs),
         settings=_settings(project),
@@ -83,15 +88,31 @@ def _in_use(cleaned: pd.DataFrame, splits: Splits) -> pd.DataFrame:
 
 
 def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
+    part: Part = "test" if run.is_judged("test") else "val"
     return ModelFacts(
         model_id=run.model_id,
         description=describe(run.recipe),
         result=row,
+        part=part,
         history=run.history,
-        class_report=run.class_report(),
-        confusion=run.confusion(),
+        class_report=run.class_report(part),
+        confusion=run.confusion(part),
         history_png=run.history_picture.read_bytes(),
-        confusion_png=run.confusion_picture.read_bytes(),
+        confusion_png=run.of(part, "confusion.png").read_bytes(),
+    )
+
+
+def _trust(run: Run, part: Part) -> TrustFacts:
+    return TrustFacts(
+        measures=run.measures(part),
+        reliability=pd.read_csv(run.of(part, "reliability.csv")),
+        slices=read_text_table(run.of(part, "slices.csv"), "column", "slice"),
+        latency=run.latency,
+        curves_png=run.of(part, "curves.png").read_bytes(),
+        temperature=load_answering(run.folder).temperature,
+        examples=run.examples(part),
+        places=run.feature_map(part),
+        read_picture=lambda name: (run.reasons(part) / name).read_bytes(),
     )
 
 
@@ -142,6 +163,14 @@ def describe(recipe: Recipe) -> str:
         f"{body}{going_on}; learning rate {training.learning_rate:g}, at most {training.epochs} epochs, batches of "
         f"{training.batch_size}; training images {balance}, {augment}."
     )
+
+
+def _base_model(recipe: Recipe) -> str | None:
+    """The pretrained backbone's name on the Hub."""
+    model = recipe.model
+    if isinstance(model, ScratchRecipe) or model.weights == "random":
+        return None
+    return f"timm/{model.backbone.removeprefix('hf-hub:timm/')}"
 
 
 def _usage(project: Project, chosen: Run) -> dict[str, str]:

@@ -5,23 +5,23 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from linnaeus.evaluation.paired import sentence
 from linnaeus.reporting import words
+from linnaeus.reporting.compared import compared
 from linnaeus.reporting.division import how_divided
 from linnaeus.reporting.facts import ModelFacts, ReportFacts, SearchFacts
-from linnaeus.reporting.figures import (
-    class_counts_figure,
-    png_bytes,
-    sizes_figure,
-    tradeoff_figure,
-)
+from linnaeus.reporting.figures import PART_NAMES, class_counts_figure, png_bytes, sizes_figure
+from linnaeus.reporting.hover import HoverPicture
+from linnaeus.reporting.hovering import history_hover, map_hover, reliability_hover, slices_hover, tradeoff_hover
 from linnaeus.reporting.oddities import copies_beside, galleries, leaks_beside, without_finding
 from linnaeus.reporting.pictures import Picture, Thumbnail, embedded, small
+from linnaeus.reporting.reasons import method_name, sheets
+from linnaeus.reporting.trust import how_far_to_trust
 from linnaeus.reporting.worries import worries
 
 # The most thumbnails of each kind, which keep the page small however many images there are.
 MOST_SAMPLES = 60
 MOST_SAMPLES_PER_CLASS = 4
-MOST_MISTAKES = 48
 
 
 def build_page(facts: ReportFacts) -> str:
@@ -35,9 +35,11 @@ def build_page(facts: ReportFacts) -> str:
     )
     for word in (words.percent, words.counted, words.duration, words.number, words.listing):
         environment.filters[word.__name__] = word
+    environment.filters["sentence"] = sentence
     return environment.get_template("template.html").render(
         facts=facts,
         chosen=facts.chosen,
+        part=PART_NAMES[facts.chosen.part],
         worries=worries(facts),
         formats=_formats(facts),
         sizes=_sizes(facts.catalogue.images),
@@ -48,17 +50,31 @@ def build_page(facts: ReportFacts) -> str:
         copies=copies_beside(facts),
         leaks=leaks_beside(facts),
         division=how_divided(facts),
-        mistakes=_mistakes(facts),
+        compared=compared(facts),
+        trust=how_far_to_trust(facts),
+        sheets=sheets(facts),
+        method=method_name(facts),
         figures=_figures(facts),
+        hovers=_hovers(facts),
         search_figures=[_search_figures(search) for search in facts.searches],
         model_figures=[_model_figures(model) for model in facts.models],
     )
 
 
+def _hovers(facts: ReportFacts) -> dict[str, HoverPicture | None]:
+    """The figures whose points tell what they are."""
+    return {
+        "history": history_hover(facts.chosen),
+        "tradeoff": tradeoff_hover(facts),
+        "reliability": reliability_hover(facts.trust),
+        "slices": slices_hover(facts.trust, facts.accuracy[0]),
+        "map": map_hover(facts),
+    }
+
+
 def _figures(facts: ReportFacts) -> dict[str, Picture]:
     counts = facts.splits.counts()
     sizes = facts.catalogue.images[["width", "height"]]
-    best = facts.chosen.model_id
     return {
         "classes": embedded(
             png_bytes(class_counts_figure(counts)),
@@ -70,10 +86,9 @@ def _figures(facts: ReportFacts) -> dict[str, Picture]:
             f"Histograms of widths ({sizes['width'].min()} to {sizes['width'].max()} pixels) and heights "
             f"({sizes['height'].min()} to {sizes['height'].max()} pixels), and one against the other.",
         ),
-        "tradeoff": embedded(
-            png_bytes(tradeoff_figure(facts.leaderboard)),
-            f"Accuracy of {words.counted(len(facts.models), 'model')} against size and against training time. "
-            f"{best} has the highest validation accuracy. The numbers are in the leaderboard.",
+        "curves": embedded(
+            facts.trust.curves_png,
+            f"ROC and precision-recall curves of {facts.chosen.model_id}, each class against the rest.",
         ),
     }
 
@@ -88,7 +103,8 @@ def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
         ),
         embedded(
             model.confusion_png,
-            f"Confusion matrix of {model.model_id} on the test images: counts, and shares of each class.",
+            f"Confusion matrix of {model.model_id} on the {PART_NAMES[model.part]} images: counts, and shares of each "
+            "class.",
         ),
     )
 
@@ -141,19 +157,3 @@ def _samples(facts: ReportFacts) -> dict[str, list[Thumbnail]]:
             Thumbnail(small(facts, "clean", relpath, f"An image of class {name}"), (), relpath) for relpath in chosen
         ]
     return samples
-
-
-def _mistakes(facts: ReportFacts) -> list[Thumbnail]:
-    """The chosen model's mistakes, the most confident first."""
-    rows = facts.mistakes.head(MOST_MISTAKES).to_dict("records")
-    return [
-        Thumbnail(
-            small(facts, "clean", row["relpath"], f"An image of {row['category']} taken for {row['predicted']}"),
-            (
-                f"labelled {row['category']}",
-                f"predicted {row['predicted']}, {words.percent(row['probability'])}",
-            ),
-            row["relpath"],
-        )
-        for row in rows
-    ]

@@ -1,6 +1,7 @@
 """Pictures as the page holds them: inside it, each with its text alternative."""
 
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from linnaeus.errors import DecodeError
@@ -29,6 +30,14 @@ def small(facts: ReportFacts, folder: str, relpath: str, alt: str) -> Picture:
     try:
         return Picture(_data_uri(facts.read_thumbnail(folder, relpath), "image/jpeg"), alt)
     except (DecodeError, OSError):  # the folder may have changed since
+        return Picture("", alt)
+
+
+def stored(read: Callable[[str], bytes], name: str, alt: str) -> Picture:
+    """A JPEG that a run keeps, by its name."""
+    try:
+        return Picture(_data_uri(read(name), "image/jpeg"), alt)
+    except OSError:
         return Picture("", alt)
 
 

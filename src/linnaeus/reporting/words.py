@@ -1,6 +1,7 @@
 """Numbers as a reader wants them."""
 
 import math
+from typing import Any
 
 MISSING = "\u2013"  # an en dash
 NARROW_SPACE = "\u202f"
@@ -43,3 +44,8 @@ def duration(seconds: float | None) -> str:
 def number(value: float | None, decimals: int = 0) -> str:
     """A number with thousands separated, or a dash where it is missing."""
     return MISSING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
+
+
+def slice_name(row: dict[Any, Any]) -> str:
+    """A row of slices as "sharpness: 0.03 to 0.11"."""
+    return f"{row['column'].replace('_', ' ')}: {row['slice']}"

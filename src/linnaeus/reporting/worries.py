@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from linnaeus.decisions import DROPPED
 from linnaeus.reporting.facts import ReportFacts
-from linnaeus.reporting.words import counted, listing, percent
+from linnaeus.reporting.figures import PART_NAMES
+from linnaeus.reporting.trust import calibration_errors
+from linnaeus.reporting.words import counted, listing, percent, slice_name
 
 # From here on a fact is worth a line on the first screen. They are judgements, not statistics.
 UNEVEN = 2.0  # times as many images in the largest class as in the smallest
@@ -13,6 +15,7 @@ WIDE = 0.05  # width of the 95 % interval of the test accuracy
 OVERFITTED = 0.05  # training accuracy above validation accuracy
 WEAK = 0.05  # the weighted F1 score above the F1 score of the weakest class
 CONFIDENT = 0.9  # probability of a mistake
+OFF = 0.03  # debiased calibration error
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,13 @@ def _labels(facts: ReportFacts) -> Iterator[Worry]:
 
 def _model(facts: ReportFacts) -> Iterator[Worry]:
     result, report = facts.chosen.result, facts.chosen.class_report
-    largest = facts.splits.test["category"].value_counts()
-    if result["accuracy_low"] <= largest.iloc[0] / facts.test_images:
+    part = PART_NAMES[facts.chosen.part]
+    largest = facts.predictions["category"].value_counts()
+    if facts.accuracy[1] <= largest.iloc[0] / facts.judged_images:
         yield Worry(
             "The model may be no better than a constant answer",
             f"Always saying {largest.index[0]} would be right for "
-            f"{percent(largest.iloc[0] / facts.test_images)} of the test images.",
+            f"{percent(largest.iloc[0] / facts.judged_images)} of the {part} images.",
         )
     if result["acc_train"] - result["acc_val"] > OVERFITTED:
         yield Worry(
@@ -92,18 +96,43 @@ def _model(facts: ReportFacts) -> Iterator[Worry]:
 
 
 def _measurement(facts: ReportFacts) -> Iterator[Worry]:
-    result = facts.chosen.result
-    width = result["accuracy_high"] - result["accuracy_low"]
-    if width > WIDE:
+    looks, part = facts.comparison.looks, PART_NAMES[facts.chosen.part]
+    if not facts.is_open:
         yield Worry(
-            f"Only {counted(facts.test_images, 'test image')}, so the accuracy is known roughly",
-            f"Its 95 % interval is {100 * width:.1f} percentage points wide.",
+            "The test part is still closed",
+            "The accuracy is that of validation, which also chose the model, and so looks a little better than it is. "
+            "When all is chosen: linnaeus evaluate PROJECT --final.",
         )
-    rivals = [*facts.rivals["model_id"]]
+    if looks.later:
+        yield Worry(
+            f"The test part was looked at {counted(looks.later, 'more time')}",
+            "Whoever changes something after a look has begun to choose by the test images, and its accuracy then "
+            "flatters. test-looks.csv has each look.",
+        )
+    _, low, high = facts.accuracy
+    if high - low > WIDE:
+        yield Worry(
+            f"Only {counted(facts.judged_images, f'{part} image')}, so the accuracy is known roughly",
+            f"Its 95 % interval is {100 * (high - low):.1f} percentage points wide.",
+        )
+    chosen = facts.chosen.model_id
+    rivals = [pair.first if pair.second == chosen else pair.second for pair in facts.rivals]
     if rivals:
         yield Worry(
-            f"The test images alone do not tell {facts.chosen.model_id} from {listing(rivals)}",
-            "Their 95 % intervals overlap. Where size or speed matters, another of them is a fair choice.",
+            f"The images cannot tell {chosen} from {listing(rivals)}",
+            "By the paired test on the same images. Where size or speed matters, another of them is a fair choice.",
+        )
+    worse = facts.trust.slices[facts.trust.slices["is_worse"]]
+    if len(worse):
+        kinds = [f"{slice_name(row)} ({percent(row['accuracy'])})" for row in worse.to_dict("records")]
+        yield Worry(
+            f"It is right less often on {counted(len(worse), 'kind')} of images",
+            f"Namely {listing(kinds)}. More images of these kinds may help.",
+        )
+    if (error := calibration_errors(facts.trust.reliability)[1].ece_debiased) > OFF:
+        yield Worry(
+            f"Its probabilities are off by {percent(error)}",
+            "Even after calibration: take them as a ranking rather than at their word.",
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -28,6 +28,7 @@ from linnaeus.recipe import Recipe
 from linnaeus.reporting.figures import history_figure, save_figure
 from linnaeus.runs import Run
 from linnaeus.scale.device import best_device, training_precision
+from linnaeus.scale.energy import measured_energy
 from linnaeus.scale.processes import this_shard, wait_for_all
 from linnaeus.settings import CleanRecipe
 from linnaeus.steps.splitting import load_splits
@@ -73,8 +74,9 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training
     """
     images = training_images(project)
     started = perf_counter()
-    classifier = _untrained(project, recipe, images, earlier)
-    with _watch(project, recipe, training) as watch:
+    started_from = None if earlier is None else load_classifier(earlier.folder)
+    classifier = untrained_classifier(project, recipe, images, started_from)
+    with _watch(project, recipe, training) as watch, measured_energy() as energy:
         fitted = train_classifier(classifier, recipe, images, watch)
     # The epochs of one that goes on were trained by more than this process.
     seconds = max(perf_counter() - started, float(fitted.history["seconds"].sum()))
@@ -85,6 +87,7 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training
         save_classifier(classifier, folder)
         history = continued_history(fitted.history.assign(model_id=recipe.name), earlier)
         facts = training_facts(classifier, fitted, seconds, saved_megabytes(folder))
+        facts = replace(facts, train_joules=energy.joules)
         made = Run(folder)
         made.save_training(recipe, history, facts)
         made.save_provenance(_origin(project, recipe))
@@ -93,7 +96,10 @@ def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training
     wait_for_all()
 
 
-def _untrained(project: Project, recipe: Recipe, images: TrainingImages, earlier: Run | None) -> Classifier:
+def untrained_classifier(
+    project: Project, recipe: Recipe, images: TrainingImages, earlier: Classifier | None
+) -> Classifier:
+    """What training by a recipe starts with: fresh, or with the weights of an earlier classifier."""
     clean_recipe = CleanRecipe(**project.stamp("clean")["inputs"]["recipe"])
     classifier = build_classifier(
         recipe.model,
@@ -103,7 +109,7 @@ def _untrained(project: Project, recipe: Recipe, images: TrainingImages, earlier
         seed=recipe.training.seed,
     )
     if earlier is not None:
-        continue_from(classifier, load_classifier(earlier.folder), earlier.model_id)
+        continue_from(classifier, earlier, str(recipe.starts_from))
     return classifier
 
 

@@ -1,0 +1,74 @@
+"""The model card: what a stranger should know before using the chosen model, from the report's own facts.
+
+Its head has the metadata of the Hugging Face Hub (huggingface.co/docs/hub/model-cards).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from linnaeus.evaluation.paired import sentence
+from linnaeus.reporting import words
+from linnaeus.reporting.facts import ReportFacts
+from linnaeus.reporting.figures import PART_NAMES
+from linnaeus.reporting.trust import how_far_to_trust
+from linnaeus.reporting.worries import worries
+
+# The Hub's names of the figures that it knows.
+HUB_METRICS = {
+    "top_1": "accuracy",
+    "f1_macro": "f1",
+    "precision_macro": "precision",
+    "recall_macro": "recall",
+    "matthews_correlation": "matthews_correlation",
+    "roc_auc_macro": "roc_auc",
+    "brier": "brier_score",
+}
+
+
+def model_card(facts: ReportFacts) -> str:
+    """The chosen model's card, as Markdown with a YAML head."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    for word in (words.percent, words.counted, words.duration, words.number, words.listing):
+        environment.filters[word.__name__] = word
+    chosen = facts.chosen.model_id
+    pairs = [pair for pair in facts.comparison.pairs.pairs if chosen in {pair.first, pair.second}]
+    head = yaml.safe_dump(_metadata(facts), sort_keys=False, allow_unicode=True)
+    return environment.get_template("card.md").render(
+        head=head,
+        facts=facts,
+        chosen=facts.chosen,
+        part=PART_NAMES[facts.chosen.part],
+        worries=worries(facts),
+        trust=how_far_to_trust(facts),
+        compared=[sentence(pair) for pair in pairs],
+    )
+
+
+def _metadata(facts: ReportFacts) -> dict[str, Any]:
+    measures = facts.trust.measures
+    overall = measures[measures["class"].eq("")].set_index("measure")["value"]
+    metrics = [
+        {"type": hub_name, "name": name.replace("_", " "), "value": round(float(overall[name]), 4)}
+        for name, hub_name in HUB_METRICS.items()
+        if name in overall
+    ]
+    dataset = {"name": facts.title, "type": "imagefolder", "split": PART_NAMES[facts.chosen.part]}
+    result = {"task": {"type": "image-classification"}, "dataset": dataset, "metrics": metrics}
+    backbone = {"base_model": facts.base_model} if facts.base_model else {}
+    return {
+        "library_name": "linnaeus",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "linnaeus"],
+        **backbone,
+        "metrics": [*dict.fromkeys(metric["type"] for metric in metrics)],
+        "model-index": [{"name": facts.chosen.model_id, "results": [result]}],
+    }
