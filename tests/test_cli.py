@@ -14,7 +14,7 @@ from linnaeus.cli.main import app
 RUNNER = CliRunner()
 COMMANDS = [
     *("run", "catalogue", "clean", "split", "train", "evaluate", "compare", "report", "predict", "models", "demo"),
-    "reproduce",
+    *("reproduce", "explain"),
 ]
 HEAVY = {"torch", "timm", "lightning", "pandas", "numpy", "sklearn", "matplotlib", "PIL", "pydantic", "yaml"}
 
@@ -113,9 +113,50 @@ def test_json_is_one_value_for_each_result(images: Path, project: Path) -> None:
 
 
 def test_two_reports_are_shown_side_by_side(project: Path) -> None:
-    rows = json.loads(RUNNER.invoke(app, ["compare", str(project), "small", "other", "--json"]).stdout)
-    assert {"class", "small f1-score", "other f1-score", "support"} <= set(rows[0])
+    found = json.loads(RUNNER.invoke(app, ["compare", str(project), "small", "other", "--json"]).stdout)
+    assert {"class", "small f1-score", "other f1-score", "support"} <= set(found["reports"][0])
+    assert "cannot tell" in found["sentence"]
     assert RUNNER.invoke(app, ["compare", str(project), "small"]).exit_code == 2
+    assert "Class by class" in RUNNER.invoke(app, ["compare", str(project), "small", "other"]).stdout
+
+
+def test_the_leaderboard_comes_as_markdown_latex_and_csv(project: Path) -> None:
+    def printed(form: str) -> list[str]:
+        return RUNNER.invoke(app, ["compare", str(project), form]).stdout.strip().splitlines()
+
+    markdown = printed("--markdown")
+    assert [line.count("|") for line in markdown] == [markdown[0].count("|")] * 4
+    assert markdown[0].startswith("| model | acc train | acc val | test |")
+    assert printed("--latex")[0].startswith(r"\begin{tabular}{lr")
+    assert printed("--csv")[0].startswith("rank,model_id,seeds,acc_val,acc_val_low")
+    assert RUNNER.invoke(app, ["compare", str(project), "--csv", "--latex"]).exit_code == 2
+
+
+def test_evaluate_says_where_every_figure_lies(project: Path) -> None:
+    output = RUNNER.invoke(app, ["evaluate", str(project), "small"]).stdout
+    assert "cohen kappa" in output
+    assert "roc auc macro" in output
+    assert RUNNER.invoke(app, ["evaluate", str(project), "small", "--folds", "1"]).exit_code == 2
+
+
+def test_explaining_files_writes_a_picture_for_each_that_can_be_read(
+    images: Path, project: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    inputs = [str(images / "blue" / "00.png"), str(tmp_path / "broken.png")]
+    options = ["--folder", str(tmp_path / "why"), "--method", "integrated-gradients", "--json"]
+    rows = json.loads(RUNNER.invoke(app, ["explain", str(project), *inputs, *options]).stdout)
+    assert [Path(row["picture"]).is_file() and bool(row["picture"]) for row in rows] == [True, False]
+    assert RUNNER.invoke(app, ["explain", str(project), "--method", "magic"]).exit_code == 2
+    assert "map" in RUNNER.invoke(app, ["explain", str(project), "--model", "other"]).stdout
+
+
+def test_predict_may_answer_none_of_these(images: Path, project: Path) -> None:
+    inputs = ["predict", str(project), str(images / "blue" / "00.png"), "--unknown", "--kept", "0", "--json"]
+    (row,) = json.loads(RUNNER.invoke(app, inputs).stdout)
+    assert row["answer"] in {"none of these", row["top"][0]["class"]}
+    csv = RUNNER.invoke(app, [*inputs[:-1], "--csv"]).stdout
+    assert csv.startswith("path,error,answer,class_1")
 
 
 def test_predictions_come_as_table_csv_and_json(images: Path, project: Path, tmp_path: Path) -> None:

@@ -233,6 +233,15 @@ def test_a_changed_recipe_may_have_a_name_of_its_own() -> None:
     assert load_recipe("conv3-dense1").changed({"training.epochs": 2}, name="mine").name == "mine"
 
 
+def test_another_seed_has_a_name_of_its_own_and_starts_from_the_run_with_that_seed() -> None:
+    recipe = load_recipe("lite0-dense256-finetune")
+    seeded = recipe.seeded(2)
+    assert (seeded.name, seeded.training.seed) == ("lite0-dense256-finetune-seed2", 2)
+    assert seeded.starts_from == "lite0-dense256-seed2"
+    assert recipe.seeded(recipe.training.seed) is recipe
+    assert load_recipe("lite0-dense256-seed2") == load_recipe("lite0-dense256").seeded(2)
+
+
 def test_augmentation_can_be_switched_off() -> None:
     assert load_recipe("conv3-dense1").changed({"data.augment": None}).data.augment is None
 

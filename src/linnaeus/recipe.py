@@ -48,6 +48,13 @@ class Recipe(Section):
         content["name"] = name or re.sub(r"[^A-Za-z0-9._+=-]+", "", self.name + suffix)
         return checked(Recipe, content, where=f"{self.name} changed")
 
+    def seeded(self, seed: int) -> "Recipe":
+        """This recipe with another seed, called after it; where it starts from a run, from that with the same seed."""
+        if seed == self.training.seed:
+            return self
+        started = {"starts_from": f"{self.starts_from}-seed{seed}"} if self.starts_from else {}
+        return self.changed({"training.seed": seed} | started, name=f"{self.name}-seed{seed}")
+
 
 def _with_changes(section: Section, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A section's content with dotted settings changed."""
@@ -167,6 +174,7 @@ def canonical_name(name: str) -> str:
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """A recipe that comes with Linnaeus, by any spelling of its name, or one of the user's own, by its file's path.
 
+    A name may end in "-seed3" for the recipe with that seed.
     Raises RecipeError where there is none, or where it is wrong.
     """
     text = str(name_or_path)
@@ -174,6 +182,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if own.suffix in {".yaml", ".yml"}:
         return checked(Recipe, load_yaml(own), where=text)
     path = RECIPE_FOLDER / f"{canonical_name(text)}.yaml"
+    if not path.is_file() and (seeded := re.fullmatch(r"(.+)-seed(\d+)", text)):
+        return load_recipe(seeded[1]).seeded(int(seeded[2]))
     if not path.is_file():
         meant = difflib.get_close_matches(canonical_name(text), recipe_names(), n=3)
         hint = f"did you mean {', '.join(meant)}?" if meant else "`linnaeus models` lists all"

@@ -32,7 +32,9 @@ def test_a_picture_that_cannot_be_read_leaves_its_place_and_its_words() -> None:
 
 def test_a_word_that_is_too_long_stays_within_its_column() -> None:
     def drawn(line: str) -> np.ndarray:
-        return np.asarray(draw_sheet([Row("", (Tile(None, (line,)),))])).min(axis=2) < 128
+        pixels = np.asarray(draw_sheet([Row("", (Tile(None, (line,)),))]), dtype=np.uint8)
+        is_dark: np.ndarray = pixels.min(axis=2) < 128
+        return is_dark
 
     assert not drawn("w" * 400)[:, GAP + SIDE + GAP :].any()
     assert drawn("cat").any()

@@ -1,6 +1,7 @@
 """How good runs are, as tables on the screen, as JSON, or as a table for a paper."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -119,7 +120,14 @@ def _(result: Comparison) -> Any:
 
 @plain.register
 def _(result: Differences) -> Any:
-    return {"part": result.part, "images": plain(result.images), "sheet": str(result.sheet)}
+    return {
+        "part": result.part,
+        "pair": asdict(result.pair),
+        "sentence": sentence(result.pair),
+        "reports": plain(result.reports),
+        "images": plain(result.images),
+        "sheet": str(result.sheet),
+    }
 
 
 @plain.register

@@ -62,20 +62,22 @@ def compare(
     forms = [name for name, is_wanted in (("markdown", markdown), ("latex", latex), ("csv", as_csv)) if is_wanted]
     if len(forms) + as_json > 1:
         raise typer.BadParameter("choose one of --markdown, --latex, --csv and --json")
-    if models is not None and len(models) == 1:
+    if models is not None and len({*models}) == 1:
         raise typer.BadParameter("name two runs or more to compare, or none for all")
     with loading(quiet or as_json or bool(forms)):
         from linnaeus import stages
     from linnaeus.cli.display_judging import written_table
 
+    show = shower(quiet, as_json)
     comparison = stages.compare(project, models or None)
+    is_pair = models is not None and len(comparison.table) == 2
     if forms:
         print(written_table(comparison.table, forms[0]), end="")
-        return
-    show = shower(quiet, as_json)
-    show(comparison)
-    if models is not None and len(models) == 2 and not as_json:
-        show(stages.differences(project, models[0], models[1]))
+    elif not (is_pair and as_json):
+        show(comparison)
+    if is_pair and not forms:
+        first, second = comparison.table["model_id"]
+        show(stages.differences(project, first, second))
 
 
 @door

@@ -227,6 +227,7 @@ def train(
         str | None, typer.Option(help="Its head: dense256 (the default), dense128, 2dense, 3dense, mlp, probe or knn.")
     ] = None,
     changes: Changes = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train with so many seeds; compare shows mean and spread.")] = 1,
     allow_leaks: AllowLeaks = False,
     resume: Resume = False,
     loggers: Loggers = None,
@@ -247,7 +248,7 @@ def train(
     manner = Manner(resume=resume, loggers=tuple(loggers or ()))
     options, show = stage_options(quiet, as_json), shower(quiet, as_json)
     runs = []
-    for wished in recipes:
+    for wished in [each.seeded(each.training.seed + more) for each in recipes for more in range(seeds)]:
         runs.append(stages.train(project, wished, allow_leaks=allow_leaks, manner=manner, force=force, **options))
         if not as_json:
             show(runs[-1])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+from threadpoolctl import threadpool_limits
 
 from linnaeus.errors import MissingExtraError
 
@@ -65,7 +65,7 @@ def _umap(components: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
         # Importing it compiles with numba and looks for TensorFlow, and both are talkative.
         warnings.simplefilter("ignore")
         try:
-            from umap import UMAP  # type: ignore[import-untyped, unused-ignore]
+            from umap import UMAP
         except ImportError:
             raise MissingExtraError("a UMAP of the features", "umap") from None
         # One thread, which a seed demands.
