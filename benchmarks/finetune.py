@@ -23,11 +23,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
 from measuring import keras_table, new_project, run_keras_on
 
 import linnaeus
 from linnaeus.data.balance import balanced
-from linnaeus.evaluation.metrics import wilson_interval
+from linnaeus.evaluation.intervals import wilson_interval
+from linnaeus.evaluation.paired import compare_pairs, sentence
 from linnaeus.steps.training import training_images
 from linnaeus.training.fit import fit
 from linnaeus.training.train import TrainingImages, prepare
@@ -157,10 +159,8 @@ def accuracy(project: Path, epochs: int, views: int) -> None:
         low, high = wilson_interval(int(rights[-1].sum()), len(predictions))
         print(f"{way:28}{run.training.train_seconds:9.1f} s   validation {rights[-1].mean():.2%}", end="")
         print(f" ({low:.1%} to {high:.1%}), best epoch {run.training.best_epoch}", flush=True)
-    change = rights[1].astype(int) - rights[0]
-    half = 1.96 * change.std() / np.sqrt(len(change))
-    low, high = change.mean() - half, change.mean() + half
-    print(f"difference {100 * change.mean():+.2f} points ({100 * low:+.2f} to {100 * high:+.2f})")
+    (pair,) = compare_pairs(pd.DataFrame(dict(zip(ways, rights, strict=True)))).pairs
+    print(sentence(pair))
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def one_run(project: Path, recipe: linnaeus.Recipe, train: pd.DataFrame, seed: i
         changes["starts_from"] = seeded_name(linnaeus.load_recipe(recipe.starts_from), seed)
     seeded = recipe.changed(changes, name=seeded_name(recipe, seed))
     run = linnaeus.train(project, seeded, progress=linnaeus.bars)
-    (evaluation,) = linnaeus.evaluate(project, [run.model_id])
+    (evaluation,) = linnaeus.evaluate(project, [run.model_id], final=True)
     facts, seen = run.training, epochs * len(balanced(train, recipe.data.balance))
     return {
         "model": recipe.name,

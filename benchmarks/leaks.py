@@ -58,7 +58,7 @@ def measured(project: Path, seed: int, together: bool) -> str:
     splits = linnaeus.split(project, linnaeus.SplitRecipe(seed=seed, near_duplicates=together))
     leaks = pd.read_parquet(project / "leaks.parquet")
     run = linnaeus.train(project, MODEL, allow_leaks=True, force=True, progress=linnaeus.bars)
-    (evaluation,) = linnaeus.evaluate(project, [MODEL], force=True, progress=linnaeus.bars)
+    (evaluation,) = linnaeus.evaluate(project, [MODEL], final=True, force=True, progress=linnaeus.bars)
     predictions = run.predictions("test")
     is_right = predictions["category"].eq(predictions["predicted_category"])
     leaking = predictions["relpath"].isin([*leaks["first"], *leaks["second"]])

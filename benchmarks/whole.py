@@ -198,7 +198,7 @@ def our_way(raw: Path, project: Path, *, check: bool) -> tuple[StageCost, ...]:
     splits = linnaeus.split(project, linnaeus.SplitRecipe(group_pattern=REPEATS))
     for model in MODELS:
         linnaeus.train(project, model, progress=linnaeus.bars)
-    evaluations = linnaeus.evaluate(project, MODELS, progress=linnaeus.bars)
+    evaluations = linnaeus.evaluate(project, MODELS, final=True, progress=linnaeus.bars)
     opened = linnaeus.open_project(project)
     shares = splits.table["split"].value_counts(normalize=True)
     print(f"{len(pd.read_parquet(opened.duplicates))} pairs of near-duplicates; parts: ", end="")

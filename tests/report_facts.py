@@ -112,7 +112,7 @@ def looks(*model_ids: str) -> Looks:
 def trust(splits: Splits, labels: Any, predicted: Any) -> TrustFacts:
     """What follows from predictions that are all as probable."""
     classes = splits.classes
-    probabilities = np.where(np.arange(len(classes)) == predicted[:, None], 0.9, 0.1 / max(len(classes) - 1, 1))
+    probabilities = np.where(np.arange(len(classes)) == predicted[:, None], 0.98, 0.02 / max(len(classes) - 1, 1))
     table = judgement(splits.test, probabilities, classes)
     examples = telling_images(table.predictions).assign(picture="000.jpg", method="grad-cam")
     near = splits.train["relpath"].iloc[0]
@@ -122,6 +122,7 @@ def trust(splits: Splits, labels: Any, predicted: Any) -> TrustFacts:
         measures=measures(labels, probabilities, classes),
         reliability=table.reliability(probabilities),
         slices=slices(table.is_right, splits.test[["category"]], fewest=2),
+        unsliced=pd.DataFrame([("channels", "constant")], columns=["column", "reason"]),
         latency=pd.DataFrame(
             [("torch, cpu", 1.5, 2.5, 700.0, 30, ""), ("ONNX Runtime", np.nan, np.nan, np.nan, 0, "not installed")],
             columns=["backend", "p50_ms", "p99_ms", "images_per_second", "passes", "reason"],

@@ -60,10 +60,14 @@ def read_looks(path: Path) -> Looks:
     return Looks(read_text_table(path, "model_id", "key"))
 
 
-def add_look(path: Path, time: str, look: int, model_id: str, key: str) -> None:
-    """Write down that a run is judged on the test part; the same run on the same images is no further look."""
+def add_looks(path: Path, time: str, look: int, keys: dict[str, str]) -> None:
+    """Write down that runs are judged on the test part; the same run on the same images is no further look.
+
+    keys: of what each run was trained and is judged on, by model_id.
+    """
     table = read_looks(path).table
-    if key not in {*table["key"]}:
-        added = pd.DataFrame([[time, look, model_id, key]], columns=COLUMNS)
+    rows = [(time, look, name, key) for name, key in keys.items() if key not in {*table["key"]}]
+    if rows:
+        added = pd.DataFrame(rows, columns=COLUMNS)
         whole = pd.concat([table, added], ignore_index=True) if len(table) else added
         write_with(path, lambda partial: whole.to_csv(partial, index=False))

@@ -16,7 +16,8 @@ And of a part, `val` or, once the test part was opened, `test`:
   confusion-<part>.csv .png        images by true and predicted class
   curves-<part>.csv .png           ROC and precision-recall, each class against the rest
   reliability-<part>.csv .png      how often it is right at which probability, before and after calibration
-  slices-<part>.csv                kinds of images, and how often it is right on each
+  slices-<part>.csv .png           kinds of images, and how often it is right on each
+  unsliced-<part>.csv              the columns by which there are no kinds, and why
   metrics-<part>.json              its part of the row of results.csv
   reasons-<part>/                  why it says what it says (steps/explaining.py)
 Where it was judged by folds: predictions-folds.csv .parquet, metrics-folds.json
@@ -145,6 +146,10 @@ class Run:
     def card(self) -> Path:
         """The model card."""
         return self.folder / "README.md"
+
+    def slices(self, part: Part) -> pd.DataFrame:
+        """How good it is on kinds of images, see `evaluation/slices.py`."""
+        return read_text_table(self.of(part, "slices.csv"), "column", "slice")
 
     def reasons(self, part: Part) -> Path:
         """The folder that says why it says what it says of a part."""

@@ -21,7 +21,7 @@ from linnaeus.errors import ProjectError, RecipeError
 from linnaeus.evaluation.comparison import side_by_side
 from linnaeus.evaluation.saliency import Method
 from linnaeus.files import file_hash, fingerprint, whole_folder, write_table, write_text, write_with
-from linnaeus.looks import add_look, read_looks
+from linnaeus.looks import add_looks, read_looks
 from linnaeus.outcomes import Comparison, Differences, Evaluation, Reasons
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, create_project, now, open_project
@@ -32,7 +32,7 @@ from linnaeus.reporting.card import model_card
 from linnaeus.reporting.facts import ComparisonFacts
 from linnaeus.reporting.figures import save_figure, tradeoff_figure
 from linnaeus.reporting.gather import gather_facts
-from linnaeus.reporting.page import build_page
+from linnaeus.reporting.page import build_page, save_data_figures
 from linnaeus.runs import Run
 from linnaeus.settings import CheckRecipe, CleanRecipe, ScanRecipe, SplitRecipe
 from linnaeus.steps.checking import (
@@ -243,28 +243,29 @@ def evaluate(
         raise ProjectError(
             f"{opened.root} has no model trained on its present splits; run: linnaeus train {opened.root} --recipe NAME"
         )
-    look = read_looks(opened.looks).next
-    evaluations = []
+    inputs = {name: {"trained": opened.stamp(f"train-{name}")["key"], **current} for name in names}
     for name in names:
-        evaluated = Run(opened.runs / name)
-        inputs = {"trained": opened.stamp(f"train-{name}")["key"], **current}
         if not opened.is_trained_on_current(name):
             raise ProjectError(
                 f"{name} was trained on other images or splits than {opened.root} has now; train it again"
             )
-        for part, stage in JUDGED_PARTS.items():
-            if part == "val" or final:
-                is_last = part == "test" or not final
-                work = partial(evaluate_afresh, opened, evaluated, part, progress, has_pictures=is_last)
-                outputs = [evaluated.of(part, "metrics.json"), opened.results]
-                opened.finish(f"{stage}-{name}", inputs, outputs, work, force=force)
-        if folds is not None:
-            work = partial(judge_by_folds, opened, evaluated, folds, progress)
-            opened.finish(f"folds-{name}", inputs | {"folds": folds}, [evaluated.folds_file], work, force=force)
-        if final:
-            add_look(opened.looks, now(), look, name, fingerprint(inputs))
-        evaluations.append(Evaluation(evaluated))
-    return evaluations
+    runs, look = {name: Run(opened.runs / name) for name in names}, read_looks(opened.looks).next
+
+    def judge(part: Part, *, is_last: bool) -> None:
+        for name, run in runs.items():
+            work = partial(evaluate_afresh, opened, run, part, progress, has_pictures=is_last)
+            outputs = [run.of(part, "metrics.json"), opened.results]
+            opened.finish(f"{JUDGED_PARTS[part]}-{name}", inputs[name], outputs, work, force=force)
+
+    judge("val", is_last=not final)
+    if folds is not None:
+        for name, run in runs.items():
+            work = partial(judge_by_folds, opened, run, folds, progress)
+            opened.finish(f"folds-{name}", inputs[name] | {"folds": folds}, [run.folds_file], work, force=force)
+    if final:
+        add_looks(opened.looks, now(), look, {name: fingerprint(of_run) for name, of_run in inputs.items()})
+        judge("test", is_last=True)
+    return [Evaluation(run) for run in runs.values()]
 
 
 def compare(project: AnyProject, model_ids: Sequence[str] | None = None) -> Comparison:
@@ -355,6 +356,7 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
             facts = gather_facts(opened, comparison.facts)
             write_text(opened.report, build_page(facts))
             write_text(reasons.run.card, model_card(facts))
+            save_data_figures(facts, opened.figures)
             advance(1)
 
     opened.finish("report", inputs, [opened.report], work, force=force)

@@ -68,8 +68,9 @@ def test_settings_decisions_and_findings_are_those_of_the_files(project: Project
 def test_findings_about_former_images_are_none_about_these(project: Project, tmp_path: Path) -> None:
     shutil.copytree(project.root, tmp_path / "p")
     later = open_project(tmp_path / "p")
-    assert gathered(later).issues is not None
+    compared = stages.compare(later).facts
+    assert gather_facts(later, compared).issues is not None
     pd.read_parquet(later.catalogue).iloc[1:].to_parquet(later.catalogue)
-    assert gathered(later).issues is None
+    assert gather_facts(later, compared).issues is None
     (later.root / "stages" / "check.json").unlink()
-    assert gathered(later).issues is None
+    assert gather_facts(later, compared).issues is None

@@ -3,8 +3,6 @@
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from linnaeus.reporting.hover import Hotspot, HoverPicture, atlas, hotspots
 from linnaeus.reporting.map_figure import map_figure
 from linnaeus.reporting.pictures import embedded
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 NASTY = "\"cat\" & 'dog' <b>\n</script><script>alert(1)</script>"
 RED, BLUE = (220, 20, 20), (20, 20, 220)
 
@@ -121,23 +118,6 @@ def test_a_map_of_one_image_can_be_drawn() -> None:
     assert png_bytes(map_figure(np.full((1, 2), 0.5), ["cat"], np.array([False])))
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium with chromedriver on this machine")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    with webdriver.Chrome(options=options, service=service) as started:
-        yield started
-
-
 @cache
 def four_corners() -> tuple[Figure, list[Hotspot]]:
     """Points at the corners, numbered row by row; the first one's label is nasty and long."""
@@ -145,6 +125,7 @@ def four_corners() -> tuple[Figure, list[Hotspot]]:
     axes.set(xlim=(0, 1), ylim=(0, 1))
     xs, ys = [0, 1, 0, 1], [1, 1, 0, 0]
     axes.plot(xs, ys, "o")
+    png_bytes(figure)
     return figure, hotspots(figure, axes, xs, ys, [NASTY + " long" * 40, "one", "two", "three"], tiles=[0, 1, None, 0])
 
 

@@ -264,6 +264,7 @@ def test_a_kind_of_images_that_it_does_worse_on_is_a_worry() -> None:
     worried = replace(told, trust=replace(told.trust, slices=worse))
     assert "It is right less often on 1 kind of images" in headlines(worried)
     assert "light: night" in build_page(worried)
+    assert "Nothing is told apart by channels (constant)." in build_page(worried)
 
 
 def test_several_seeds_are_one_row_with_mean_and_spread() -> None:
@@ -286,7 +287,7 @@ def test_confident_mistakes_are_counted() -> None:
 def test_mistakes_come_with_label_prediction_reason_and_their_like_in_training() -> None:
     shown = build_page(facts(wrong=2)).replace("\u202f", " ").split('id="mistakes"')[1]
     assert "2 test images of 4" in shown
-    assert "taken for dog, 90.0 %" in shown
+    assert "taken for dog, 98.0 %" in shown
     assert 'alt="What in it spoke for dog"' in shown
     assert 'alt="A training image of cat that is much like it"' in shown
     assert "cat taken for dog</h3>" in shown

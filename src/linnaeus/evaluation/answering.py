@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,10 +88,19 @@ def save_answering(answering: Answering, folder: Path) -> None:
 
 
 def load_answering(folder: Path) -> Answering:
-    """What stands beside a classifier; probabilities as they come where it was not evaluated."""
+    """What stands beside a classifier; probabilities as they come where it was not evaluated.
+
+    Raises PredictionError where the files are damaged.
+    """
     if not (folder / CALIBRATION_FILE).is_file():
         return Answering()
-    with np.load(folder / KNOWN_FILE) as arrays:
-        scores = {name.removeprefix("score "): arrays[name] for name in arrays.files if name.startswith("score ")}
-        distance = ClassDistance(**{name: arrays[name] for name in arrays.files if not name.startswith("score ")})
-    return Answering(float(read_json(folder / CALIBRATION_FILE)["temperature"]), Knowledge(distance, scores))
+    try:
+        with np.load(folder / KNOWN_FILE) as arrays:
+            scores = {name.removeprefix("score "): arrays[name] for name in arrays.files if name.startswith("score ")}
+            distance = ClassDistance(**{name: arrays[name] for name in arrays.files if not name.startswith("score ")})
+        temperature = float(read_json(folder / CALIBRATION_FILE)["temperature"])
+    except (OSError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise PredictionError(
+            f"{folder}: {CALIBRATION_FILE} or {KNOWN_FILE} is damaged ({error}); run: linnaeus evaluate PROJECT --force"
+        ) from None
+    return Answering(temperature, Knowledge(distance, scores))

@@ -57,7 +57,8 @@ def _method_for(images: int, method: Method) -> str:
         return "pca"
     if method != "auto":
         return method
-    return "tsne" if find_spec("umap") is None else "umap"
+    found = find_spec("umap")  # without a loader it is an empty folder of that name
+    return "tsne" if found is None or found.loader is None else "umap"
 
 
 def _umap(components: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

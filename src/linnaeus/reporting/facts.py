@@ -44,14 +44,15 @@ class ModelFacts:
 class TrustFacts:
     """What there is to know of the chosen model beyond its accuracy, of its part.
 
-    `measures`, `reliability`, `slices`: the run's tables; `latency`: each way to run it. `temperature`: what its logits
-    are divided by. `examples`: telling images; `places`: where images lie in its feature space (both see runs.py).
-    `read_picture`: the bytes of an example's picture by its name.
+    `measures`, `reliability`, `slices`, `unsliced`: the run's tables; `latency`: each way to run it; `curves_png`: its
+    picture. `temperature`: what its logits are divided by. `examples`: telling images; `places`: where images lie in its
+    feature space (both see runs.py). `read_picture`: the bytes of an example's picture by its name.
     """
 
     measures: pd.DataFrame
     reliability: pd.DataFrame
     slices: pd.DataFrame
+    unsliced: pd.DataFrame
     latency: pd.DataFrame
     curves_png: bytes
     temperature: float

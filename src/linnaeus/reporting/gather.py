@@ -106,7 +106,8 @@ def _trust(run: Run, part: Part) -> TrustFacts:
     return TrustFacts(
         measures=run.measures(part),
         reliability=pd.read_csv(run.of(part, "reliability.csv")),
-        slices=read_text_table(run.of(part, "slices.csv"), "column", "slice"),
+        slices=run.slices(part),
+        unsliced=read_text_table(run.of(part, "unsliced.csv"), "column", "reason"),
         latency=run.latency,
         curves_png=run.of(part, "curves.png").read_bytes(),
         temperature=load_answering(run.folder).temperature,

@@ -1,16 +1,18 @@
 """The report as one HTML page that needs no network: text, tables, figures and thumbnails."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from linnaeus.evaluation.paired import sentence
+from linnaeus.files import write_with
 from linnaeus.reporting import words
 from linnaeus.reporting.compared import compared
 from linnaeus.reporting.division import how_divided
 from linnaeus.reporting.facts import ModelFacts, ReportFacts, SearchFacts
-from linnaeus.reporting.figures import PART_NAMES, class_counts_figure, png_bytes, sizes_figure
+from linnaeus.reporting.figures import PART_NAMES, class_counts_figure, png_bytes, save_figure, sizes_figure
 from linnaeus.reporting.hover import HoverPicture
 from linnaeus.reporting.hovering import history_hover, map_hover, reliability_hover, slices_hover, tradeoff_hover
 from linnaeus.reporting.oddities import copies_beside, galleries, leaks_beside, without_finding
@@ -91,6 +93,15 @@ def _figures(facts: ReportFacts) -> dict[str, Picture]:
             f"ROC and precision-recall curves of {facts.chosen.model_id}, each class against the rest.",
         ),
     }
+
+
+def save_data_figures(facts: ReportFacts, folder: Path) -> None:
+    """Write the pictures of the data, each with its numbers."""
+    counts, sizes = facts.splits.counts(), facts.catalogue.images[["relpath", "width", "height"]]
+    save_figure(class_counts_figure(counts), folder / "classes.png")
+    write_with(folder / "classes.csv", counts.to_csv)
+    save_figure(sizes_figure(sizes), folder / "sizes.png")
+    write_with(folder / "sizes.csv", partial(sizes.to_csv, index=False))
 
 
 def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:

@@ -7,7 +7,7 @@ import pandas as pd
 from linnaeus.evaluation.calibration import Calibration, expected_calibration_error
 from linnaeus.reporting.facts import ReportFacts
 from linnaeus.reporting.figures import PART_NAMES
-from linnaeus.reporting.words import counted, percent, slice_name
+from linnaeus.reporting.words import counted, listing, percent, slice_name
 
 
 def how_far_to_trust(facts: ReportFacts) -> dict[str, list[str]]:
@@ -55,3 +55,8 @@ def _slices(facts: ReportFacts) -> Iterator[str]:
         )
     if worse.empty:
         yield "On none of them is it right less often than chance explains; the lowest are shown."
+    if len(facts.trust.unsliced):
+        reasons = (
+            f"{row['column'].replace('_', ' ')} ({row['reason']})" for row in facts.trust.unsliced.to_dict("records")
+        )
+        yield f"Nothing is told apart by {listing([*reasons], 99)}."

@@ -15,7 +15,7 @@ from linnaeus.evaluation.calibration import softmax
 from linnaeus.evaluation.inference import Outputs, Probabilities, network_outputs
 from linnaeus.evaluation.judge import BATCH, Judgement, image_outputs, judgement
 from linnaeus.evaluation.running_cost import latencies, macs
-from linnaeus.evaluation.slices import slices
+from linnaeus.evaluation.slices import left_out, slices
 from linnaeus.files import read_text_table, write_json, write_table, write_with
 from linnaeus.networks.classifier import Classifier, load_classifier
 from linnaeus.progress import Progress
@@ -23,7 +23,7 @@ from linnaeus.project import Project, now
 from linnaeus.recipe import Recipe
 from linnaeus.records import Part
 from linnaeus.reporting.figures import confusion_figure, save_figure
-from linnaeus.reporting.judged_figures import curves_figure, reliability_figure
+from linnaeus.reporting.judged_figures import curves_figure, reliability_figure, slices_figure
 from linnaeus.runs import Run, log_result
 from linnaeus.steps.image_facts import described, independent_groups
 from linnaeus.steps.splitting import load_splits
@@ -95,11 +95,13 @@ def _tables(
     project: Project, judged: Judgement, table: pd.DataFrame, uncalibrated: Probabilities
 ) -> dict[str, pd.DataFrame]:
     """What there is to say of a part, by the name of its file. table: its rows of the splits."""
+    known = described(project, table)
     return {
         "measures.csv": judged.measures(independent_groups(project, table)),
         "curves.csv": judged.curves(),
         "reliability.csv": judged.reliability(uncalibrated),
-        "slices.csv": slices(judged.is_right, described(project, table)),
+        "slices.csv": slices(judged.is_right, known),
+        "unsliced.csv": left_out(known),
         "report.csv": judged.class_report().reset_index(),
         "confusion.csv": judged.confusion().reset_index(),
     }
@@ -114,6 +116,9 @@ def _save_tables(run: Run, part: Part, judged: Judgement, tables: dict[str, pd.D
 def _save_pictures(run: Run, part: Part) -> None:
     save_figure(confusion_figure(run.confusion(part)), run.of(part, "confusion.png"))
     save_figure(reliability_figure(pd.read_csv(run.of(part, "reliability.csv"))), run.of(part, "reliability.png"))
+    predictions = run.predictions(part)
+    accuracy = float(predictions["label"].eq(predictions["predicted"]).mean())
+    save_figure(slices_figure(run.slices(part), accuracy), run.of(part, "slices.png"))
     save_figure(curves_figure(read_text_table(run.of(part, "curves.csv"), "class")), run.of(part, "curves.png"))
 
 
