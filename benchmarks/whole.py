@@ -10,7 +10,7 @@ the accuracies would be those of remembering; they still are of fewer photograph
 folder is not counted.
 
 Ours: catalogue (every file decoded, hashed and measured, near-duplicates found), clean, split, features of the frozen
-EfficientNet-Lite0 with a probe, lite0-dense256 on the same features, and both evaluated on validation and test.
+EfficientNet-Lite0 with a probe, lite0-dense256 on the same features, both evaluated on validation and test, and the report, whose size is told.
 `--check` adds the checks for odd images and wrong labels.
 
 With `--keras` the deck's own way on the same folder: catalogue with Pillow (headers only), clean with Pillow, split,
@@ -199,6 +199,8 @@ def our_way(raw: Path, project: Path, *, check: bool) -> tuple[StageCost, ...]:
     for model in MODELS:
         linnaeus.train(project, model, progress=linnaeus.bars)
     evaluations = linnaeus.evaluate(project, MODELS, final=True, progress=linnaeus.bars)
+    page = linnaeus.report(project, progress=linnaeus.bars)
+    print(f"the report has {page.stat().st_size / 1e6:.2f} MB")
     opened = linnaeus.open_project(project)
     shares = splits.table["split"].value_counts(normalize=True)
     print(f"{len(pd.read_parquet(opened.duplicates))} pairs of near-duplicates; parts: ", end="")

@@ -86,11 +86,21 @@ def _(result: Differences) -> list[Part]:
     counts = result.images["right"].value_counts()
     only = "; ".join(f"only {name} is right: {count}" for name, count in counts.items()) or "no image differs"
     return [
-        "[bold]Class by class[/bold]",
-        *tables(result.reports),
+        f"[bold]Class by class[/bold], {escape(' / '.join((result.pair.first, result.pair.second)))}",
+        table_of(_side_by_side(result.reports)),
         f"[bold]Image by image[/bold], on the {PART_NAMES[result.part]} part: {escape(only)}",
         f"See {escape(str(result.sheet))}, and the table beside it.",
     ]
+
+
+def _side_by_side(reports: pd.DataFrame) -> pd.DataFrame:
+    """Both models' figures in one cell, since their names are too long for a heading each."""
+    cells: dict[str, list[str]] = {"class": [*reports.index]}
+    first, second = (name for name in reports.columns.get_level_values(0).unique() if name)
+    for figure in reports[first].columns:
+        values = zip(reports[(first, figure)], reports[(second, figure)], strict=True)
+        cells[figure] = [f"{one:.3f} / {other:.3f}" for one, other in values]
+    return pd.DataFrame(cells | {"images": reports[("", "support")].to_numpy()})
 
 
 @tables.register

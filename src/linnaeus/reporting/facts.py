@@ -45,8 +45,8 @@ class TrustFacts:
     """What there is to know of the chosen model beyond its accuracy, of its part.
 
     `measures`, `reliability`, `slices`, `unsliced`: the run's tables; `latency`: each way to run it; `curves_png`: its
-    picture. `temperature`: what its logits are divided by. `examples`: telling images; `places`: where images lie in its
-    feature space (both see runs.py). `read_picture`: the bytes of an example's picture by its name.
+    picture. `temperature`: what its logits are divided by. `examples`: telling images; `places`: where images lie in
+    its feature space (both see runs.py). `read_picture`: the bytes of an example's picture by its name.
     """
 
     measures: pd.DataFrame
