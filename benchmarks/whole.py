@@ -10,7 +10,8 @@ the accuracies would be those of remembering; they still are of fewer photograph
 folder is not counted.
 
 Ours: catalogue (every file decoded, hashed and measured, near-duplicates found), clean, split, features of the frozen
-EfficientNet-Lite0 with a probe, lite0-dense256 on the same features, both evaluated on validation and test, and the report, whose size is told.
+EfficientNet-Lite0 with a probe, lite0-dense256 on the same features, both evaluated on validation and test, and the
+report, whose size is told.
 `--check` adds the checks for odd images and wrong labels.
 
 With `--keras` the deck's own way on the same folder: catalogue with Pillow (headers only), clean with Pillow, split,

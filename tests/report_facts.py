@@ -92,7 +92,7 @@ def facts(
         base_model=None,
         usage={"Command line": "linnaeus predict pets photo.jpg"},
         commands=("linnaeus run /photos/pets",),
-        settings={"torch": "2.0"},
+        settings={"torch": "2.0", "processor": "a small one, 2 cores"},
     )
 
 

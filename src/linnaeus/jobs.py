@@ -41,7 +41,7 @@ def run(
     images: the folder, or the name of a public set ("animals10"), which is downloaded. `show` gets each stage's
     result as soon as there is one.
     minutes: a model that would not be trained by then is left out, and listed with the time it would take; the first
-    is always trained, and so is what was trained before.
+    is always trained, and so is what was trained before. Then no folds are made, unless the plan asks for them.
     """
     started, plan = perf_counter(), plan or Plan()
     folder, known = image_folder(images)
@@ -65,8 +65,9 @@ def run(
         show(trained := train(opened, recipe, allow_leaks=allow_leaks, manner=manner, **options))
         runs.append(trained)
     # All is chosen once validation has spoken; the test part is then opened for all of them at once.
-    names, folds = [trained.model_id for trained in runs], plan.folds or folds_needed(splits)
-    evaluations = evaluate(opened, names, final=True, folds=folds if (folds or 0) > 1 else None, **options)
+    names = [trained.model_id for trained in runs]
+    folds = plan.folds or (folds_needed(opened) if minutes is None else None)  # they take many times as long
+    evaluations = evaluate(opened, names, final=True, folds=folds if folds != 1 else None, **options)
     for evaluation in evaluations:
         show(evaluation)
     show(comparison := compare(opened))

@@ -184,9 +184,13 @@ class Project:
         path = self._stamp_path(stage)
         if not path.is_file():
             verb, _, name = stage.partition("-")
-            option = f" --recipe {name}" if verb == "train" else ""
             what = f"{verb} of {name}" if name else verb
-            command = f"{verb} IMAGES --project {self.root}" if verb == "catalogue" else f"{verb} {self.root}{option}"
+            commands = {
+                "catalogue": f"catalogue IMAGES --project {self.root}",
+                "train": f"train {self.root} --recipe {name}",
+                "final": f"evaluate {self.root} {name} --final",
+            }
+            command = commands.get(verb, f"{verb} {self.root} {name}".rstrip())
             raise ProjectError(f"{self.root}: {what} has not run yet; run: linnaeus {command}")
         content: dict[str, Any] = read_json(path)
         return content

@@ -98,6 +98,8 @@ class Plan(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
+        if self.folds == 2:
+            raise ValueError("folds: at least 3, or 1 for none")
         names = [recipe.name for recipe in self.recipes]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -67,7 +67,7 @@ def _result(made: Reproduction, row: DeckRow, recipe: Recipe, test_images: int, 
         return DeckResult(row, recipe.name, failure=reason)
     try:
         train(made.project, recipe, allow_leaks=True, manner=Manner(resume="if-it-fits"), progress=progress)
-        (evaluation,) = evaluate(made.project, [recipe.name], final=True, progress=progress)
+        (evaluation,) = evaluate(made.project, [recipe.name], final=True, goes_on=bool(made.results), progress=progress)
     except LinnaeusError as error:
         lacking = _backbone(recipe) if isinstance(error, WeightsError) else None
         return DeckResult(row, recipe.name, failure=f"{type(error).__name__}: {error}", lacks_weights_of=lacking)

@@ -136,7 +136,8 @@ class Run:
 
     def confusion(self, part: Part) -> pd.DataFrame:
         """Images by true and predicted class."""
-        return read_text_table(self.of(part, "confusion.csv"), "true").set_index("true")
+        table = read_text_table(self.of(part, "confusion.csv"), "true / predicted")
+        return table.set_index("true / predicted")
 
     def measures(self, part: Part) -> pd.DataFrame:
         """measure, class (empty for all together), value, low, high, interval."""

@@ -4,6 +4,7 @@
 `linnaeus.silent`). All raise the errors of `errors.py`.
 """
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -51,8 +52,8 @@ from linnaeus.steps.comparing import (
     save_differences,
     seeds_by_model,
 )
-from linnaeus.steps.evaluation import JUDGED_PARTS, evaluate_afresh, is_evaluated_on_current
-from linnaeus.steps.explaining import explain_afresh
+from linnaeus.steps.evaluation import JUDGED_PARTS, PICTURES, draw_pictures, evaluate_afresh, is_evaluated_on_current
+from linnaeus.steps.explaining import explain_afresh, last_method
 from linnaeus.steps.folds import judge_by_folds
 from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
 from linnaeus.steps.training import Manner, Training, train_afresh, weights_hash
@@ -226,6 +227,7 @@ def evaluate(
     *,
     final: bool = False,
     folds: int | None = None,
+    goes_on: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> list[Evaluation]:
@@ -233,6 +235,7 @@ def evaluate(
 
     By default all that were trained on the project's present splits; others would be judged on images they know.
     final: on the test part too. It is meant to be opened once, when all is chosen; each look is written down.
+    goes_on: this is a part of the last look, as where a job judges one run after another.
     folds: the recipes are also trained and judged on so many folds of training and validation together, which takes so
     many times as long and ranks them more surely where validation is small.
     """
@@ -249,12 +252,13 @@ def evaluate(
             raise ProjectError(
                 f"{name} was trained on other images or splits than {opened.root} has now; train it again"
             )
-    runs, look = {name: Run(opened.runs / name) for name in names}, read_looks(opened.looks).next
+    runs = {name: Run(opened.runs / name) for name in names}
 
     def judge(part: Part, *, is_last: bool) -> None:
         for name, run in runs.items():
             work = partial(evaluate_afresh, opened, run, part, progress, has_pictures=is_last)
-            outputs = [run.of(part, "metrics.json"), opened.results]
+            pictures = [run.of(part, name) for name in PICTURES] if is_last else []
+            outputs = [run.of(part, "metrics.json"), opened.results, *pictures]
             opened.finish(f"{JUDGED_PARTS[part]}-{name}", inputs[name], outputs, work, force=force)
 
     judge("val", is_last=not final)
@@ -263,7 +267,8 @@ def evaluate(
             work = partial(judge_by_folds, opened, run, folds, progress)
             opened.finish(f"folds-{name}", inputs[name] | {"folds": folds}, [run.folds_file], work, force=force)
     if final:
-        add_looks(opened.looks, now(), look, {name: fingerprint(of_run) for name, of_run in inputs.items()})
+        keys = {name: fingerprint(of_run) for name, of_run in inputs.items()}
+        add_looks(opened.looks, now(), keys, splits=current["splits"], is_same_look=goes_on)
         judge("test", is_last=True)
     return [Evaluation(run) for run in runs.values()]
 
@@ -292,7 +297,9 @@ def compare(project: AnyProject, model_ids: Sequence[str] | None = None) -> Comp
         write_table(table, opened.leaderboard)
         write_table(pairs.table, opened.pairs)
         save_figure(tradeoff_figure(table), opened.figures / "tradeoff.png")
-    facts = ComparisonFacts(table, pairs, part, read_looks(opened.looks), seeds_by_model(results))
+    facts = ComparisonFacts(
+        table, pairs, part, read_looks(opened.looks, opened.current_inputs()["splits"]), seeds_by_model(results)
+    )
     return Comparison(facts, stale)
 
 
@@ -300,6 +307,8 @@ def differences(project: AnyProject, first: str, second: str) -> Differences:
     """How two evaluated runs differ: class by class, and the images that only one of them gets right, with a sheet of
     thumbnails in the project's `figures/`."""
     opened = open_project(project)
+    if first == second:
+        raise ProjectError(f"{first} cannot differ from itself; name two runs")
     comparison = compare(opened, [first, second])
     runs = Run(opened.runs / first), Run(opened.runs / second)
     images = differing_images(*runs, comparison.part)
@@ -320,14 +329,22 @@ def explain(
     """Why a run says what it says, by default the best one: its telling images with what spoke for their class and the
     training images most like them, and a map of its feature space; of the test part if that was opened for it.
 
-    method: "grad-cam" or "integrated-gradients"; None for the first, where the network allows it.
+    method: "grad-cam" or "integrated-gradients"; None for that of the last time, else the first, where the network
+    allows it.
     """
     opened = open_project(project)
-    explained = Run(opened.runs / (model_id or compare(opened).chosen))
-    part = Evaluation(explained).part
-    inputs = {"judged": opened.stamp(f"{JUDGED_PARTS[part]}-{explained.model_id}")["key"], "method": method}
+    name = model_id or compare(opened).chosen
+    parts: list[Part] = [part for part in ("test", "val") if is_evaluated_on_current(opened, name, part)]
+    if not parts:
+        raise ProjectError(
+            f"{name} is not evaluated on the present splits; run: linnaeus evaluate {opened.root} {name}"
+        )
+    explained, part = Run(opened.runs / name), parts[0]
+    judged = opened.stamp(f"{JUDGED_PARTS[part]}-{name}")["key"]
+    method = method or last_method(opened, name, judged)
     work = partial(explain_afresh, opened, explained, part, method, progress)
-    opened.finish(f"explain-{explained.model_id}", inputs, [explained.reasons(part)], work, force=force)
+    inputs = {"judged": judged, "method": method}
+    opened.finish(f"explain-{name}", inputs, [explained.reasons(part)], work, force=force)
     return Reasons(explained, part)
 
 
@@ -353,14 +370,29 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
 
     def work() -> None:
         with progress("Writing the report", 1) as advance:
+            for name in comparison.table["model_id"]:
+                draw_pictures(Run(opened.runs / name), comparison.facts.part_of(name))
             facts = gather_facts(opened, comparison.facts)
             write_text(opened.report, build_page(facts))
+            for name in opened.trained():  # one that was chosen before is not any more
+                Run(opened.runs / name).card.unlink(missing_ok=True)
             write_text(reasons.run.card, model_card(facts))
             save_data_figures(facts, opened.figures)
             advance(1)
 
     opened.finish("report", inputs, [opened.report], work, force=force)
     return opened.report
+
+
+def _recipe_called(project: Project, name: str) -> Recipe:
+    """By which the run of that name was trained; where there is none yet, by that of the run with another seed, or
+    else by ours."""
+    plain = re.sub(r"-seed\d+$", "", name)
+    for known in (name, plain):
+        if (project.runs / known).is_dir():
+            recipe = Run(project.runs / known).recipe
+            return recipe if known == name else recipe.seeded(int(name.removeprefix(f"{plain}-seed")))
+    return load_recipe(name)
 
 
 def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Manner, progress: Progress) -> Run | None:
@@ -371,6 +403,5 @@ def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Ma
     while (name := chain[-1].starts_from) is not None:
         if name in {link.name for link in chain}:
             raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
-        earlier = Run(project.runs / name)
-        chain.append(earlier.recipe if earlier.folder.is_dir() else load_recipe(name))
+        chain.append(_recipe_called(project, name))
     return train(project, chain[1], allow_leaks=allow_leaks, manner=manner, progress=progress)

@@ -1,5 +1,6 @@
 """What trained models are for: predicting, and saying why; and what there is to train."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
@@ -18,7 +19,9 @@ from linnaeus.project import open_project
 from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.runs import Run
 from linnaeus.stages import AnyProject
-from linnaeus.steps.explaining import explained_pictures
+from linnaeus.steps.explaining import explained_files
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -35,9 +38,13 @@ def predict(
     kept: an image may also be "none of these", so that of images of the known classes this share keeps its class.
     Probabilities are calibrated once the run was evaluated.
     """
+    if kept is not None and not 0 <= kept <= 1:
+        raise PredictionError(f"kept is a share between 0 and 1, not {kept}")
     inputs = [images] if isinstance(images, str | Path) else list(images)
     folder = _model_folder(model)
     predictor = Predictor(load_classifier(folder), load_answering(folder))
+    if predictor.answering.knowledge is None:
+        logger.warning("%s was never evaluated, so its probabilities are not calibrated", folder)
     return predictor.predict(find_files(inputs), top, kept=kept, progress=progress)
 
 
@@ -56,7 +63,7 @@ def explain_files(
     """
     table = predict(model, images, top=1, progress=progress)
     classifier = load_classifier(_model_folder(model))
-    pictures = explained_pictures(classifier, table, Path(folder), method, progress)
+    pictures = explained_files(classifier, table, Path(folder), method, progress)
     return table.assign(picture=pictures)
 
 

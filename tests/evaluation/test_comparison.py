@@ -8,7 +8,7 @@ from linnaeus.evaluation.intervals import wilson_interval
 def _results(**columns: list[object]) -> pd.DataFrame:
     """Results of as many runs as `model_id` names, each a family of its own, zero wherever no column is given."""
     runs = len(columns["model_id"])
-    made = {"rank", "seeds", "acc_folds", "acc_val_sd", "accuracy_sd"}
+    made = {"rank", "seeds", "acc_folds", "folds", "acc_val_sd", "accuracy_sd"}
     names = [name for name in LEADERBOARD_COLUMNS if name not in made and not name.endswith(("_low", "_high"))]
     zeros: dict[str, list[object]] = {name: [0.0] * runs for name in names if not name.startswith("is_front")}
     return pd.DataFrame(zeros | {"family": columns["model_id"], "seed": [0] * runs} | columns)
@@ -68,9 +68,10 @@ def test_seeds_of_one_recipe_are_one_row_with_their_mean_and_spread_and_never_th
 
 
 def test_folds_rank_where_every_run_has_them_and_only_then() -> None:
-    results = _results(model_id=["a", "b"], acc_val=[0.8, 0.9], parameters=[1, 1], acc_folds=[0.9, 0.7])
+    results = _results(model_id=["a", "b"], acc_val=[0.8, 0.9], parameters=[1, 1], acc_folds=[0.9, 0.7], folds=[5, 5])
     assert [*_ranked(results)["model_id"]] == ["a", "b"]
     assert [*_ranked(results.assign(acc_folds=[0.9, float("nan")]))["model_id"]] == ["b", "a"]
+    assert [*_ranked(results.assign(folds=[5, 3]))["model_id"]] == ["b", "a"]  # of other folds
 
 
 def test_a_model_that_another_beats_in_accuracy_and_cost_is_not_on_the_front() -> None:

@@ -57,7 +57,7 @@ def test_a_seed_gives_the_same_map_again_and_another_seed_another_one() -> None:
 
 @pytest.mark.slow  # importing it compiles
 def test_where_umap_is_installed_it_draws_the_map() -> None:
-    pytest.importorskip("umap")
+    pytest.importorskip("umap.umap_")
     features, cloud = clouds(60)
     made, again = feature_map(features, seed=5), feature_map(features, seed=5)
     assert made.method == "umap"

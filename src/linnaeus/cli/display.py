@@ -157,7 +157,7 @@ def _(result: Outcome) -> list[Part]:
         "[bold]What it took[/bold]",
         table_of(pd.DataFrame(rows)),
         *_what_time_buys(result, project),
-        f"Chosen by validation: [bold]{result.comparison.chosen}[/bold]\n"
+        f"Chosen, without the test part: [bold]{result.comparison.chosen}[/bold]\n"
         f"Use it:  linnaeus predict {project} IMAGES\n"
         f"Report:  [bold]{escape(str(result.report))}[/bold]",
     ]

@@ -8,10 +8,11 @@ import pandas as pd
 from rich.markup import escape
 
 from linnaeus.cli.display import Part, plain, rounded, table_of, tables
+from linnaeus.evaluation.comparison import ranked_by
 from linnaeus.evaluation.paired import sentence
 from linnaeus.outcomes import Comparison, Differences, Evaluation, Reasons
+from linnaeus.records import PART_NAMES
 
-PART_NAMES = {"val": "validation", "test": "test"}
 MOST_SENTENCES = 10
 CLOSED = "closed"
 
@@ -49,10 +50,11 @@ def _(result: Comparison) -> list[Part]:
         }
         for row in result.table.to_dict("records")
     ]
-    ranked_by = "accuracy over folds" if result.table["acc_folds"].notna().all() else "accuracy on validation"
-    shown: list[Part] = [f"[bold]Leaderboard, ranked by {ranked_by}[/bold]", table_of(pd.DataFrame(rows).fillna(""))]
+    by = "accuracy over folds" if ranked_by(result.table) == "acc_folds" else "accuracy on validation"
+    shown: list[Part] = [f"[bold]Leaderboard, ranked by {by}[/bold]", table_of(pd.DataFrame(rows).fillna(""))]
     if result.pairs.pairs:
-        shown.append(f"On the {PART_NAMES[result.part]} part:\n" + "\n".join(map(escape, _said(result))))
+        chose = ", which also chose epochs and models:" if result.part == "val" else ":"
+        shown.append(f"On the {PART_NAMES[result.part]} part{chose}\n" + "\n".join(map(escape, _said(result))))
     shown.append(escape(result.looks.sentence))
     if result.stale:
         shown.append(f"Left out, since they are of other splits or not evaluated: {escape(', '.join(result.stale))}.")

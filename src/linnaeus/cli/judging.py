@@ -92,7 +92,9 @@ def explain(
         str | None,
         typer.Option(help="grad-cam (the usual one) or integrated-gradients.", show_default=False),
     ] = None,
-    folder: Annotated[Path, typer.Option(help="With images: where the pictures go.")] = Path("reasons"),
+    folder: Annotated[
+        Path | None, typer.Option(help="With images: where the pictures go [./reasons].", show_default=False)
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -108,9 +110,11 @@ def explain(
 
     if method is not None and method not in get_args(Method):
         raise typer.BadParameter(f"--method is one of {', '.join(get_args(Method))}")
+    if (force and images) or (folder is not None and not images):
+        raise typer.BadParameter("--folder is for images, --force for the evaluated ones")
     options, show = {"method": method, **stage_options(quiet, as_json)}, shower(quiet, as_json)
     if not images:
         show(stages.explain(project, model, force=force, **options))
     else:
         place = project if model is None else project / "runs" / model
-        show(using.explain_files(place, images, folder, **options))
+        show(using.explain_files(place, images, folder or Path("reasons"), **options))

@@ -17,8 +17,14 @@ def predict(
         bool, typer.Option("--unknown", help="Answer 'none of these' for what is unlike the known classes.")
     ] = False,
     kept: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="With --unknown: share of known images that keep their class.")
-    ] = 0.95,
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="With --unknown: share of known images that keep their class [0.95].",
+            show_default=False,
+        ),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the result as CSV.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Json = False,
@@ -28,9 +34,12 @@ def predict(
         from linnaeus import using
     from linnaeus.cli.display import show_predictions
 
+    if kept is not None and not unknown:
+        raise typer.BadParameter("--kept belongs to --unknown")
     if as_csv and as_json:
         raise typer.BadParameter("choose --csv or --json, not both")
-    options = {"kept": kept if unknown else None, **stage_options(quiet, as_json or as_csv)}
+    share = None if not unknown else 0.95 if kept is None else kept
+    options = {"kept": share, **stage_options(quiet, as_json or as_csv)}
     table = using.predict(model, images, top=top, **options)
     show_predictions(table, "csv" if as_csv else "json" if as_json else "table")
 

@@ -18,7 +18,7 @@ FINDING_COLUMNS = ["check", "relpath", "category", "score", "detail", "other", "
 COMPARED = ("label_conflict", "label_issue", "exact_duplicate", "near_duplicate", "outlier")
 SAYS = {
     "label_conflict": "the same picture as one of another class, so that one of the two labels is wrong",
-    "label_issue": "probably of another class than its label says",
+    "label_issue": "perhaps of another class than its label says",
     "exact_duplicate": "the very same picture as another",
     "near_duplicate": "nearly the same picture as another",
     "outlier": "unlike anything else in its class",

@@ -107,6 +107,17 @@ def expected_calibration_error(table: pd.DataFrame) -> Calibration:
     return Calibration(ece, max(2 * ece - scattered, 0.0))
 
 
+def error_by_chance(table: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> float:
+    """The expected calibration error that only one in twenty perfectly calibrated classifiers with these bins passes.
+
+    Of each bin as many images are right as chance will have it where confidence is what it says.
+    """
+    images, confidence = table["images"].to_numpy(), table["confidence"].to_numpy().clip(0, 1)
+    drawn = np.random.default_rng(seed).binomial(images, confidence, (draws, len(table))) / images
+    errors = np.average(np.abs(drawn - confidence), axis=1, weights=images)
+    return float(np.quantile(errors, 0.95))
+
+
 def _folded_normal_mean(mean: Floats, deviation: Floats) -> Floats:
     """The mean of |x| where x is normal. Source: Leone, Nelson and Nottingham 1961."""
     ratio = np.divide(mean, deviation, out=np.full_like(mean, np.inf), where=deviation > 0)

@@ -6,12 +6,13 @@ from linnaeus.evaluation.intervals import wilson_interval
 from linnaeus.evaluation.running_cost import pareto
 
 LEADERBOARD_COLUMNS = [
-    *("rank", "model_id", "seeds", "acc_val", "acc_val_low", "acc_val_high", "acc_val_sd", "acc_folds"),
+    *("rank", "model_id", "seeds", "acc_val", "acc_val_low", "acc_val_high", "acc_val_sd", "acc_folds", "folds"),
     *("accuracy", "accuracy_low", "accuracy_high", "accuracy_sd", "precision", "recall", "f1_score", "acc_train"),
     *("parameters", "macs", "size_mb", "train_seconds", "train_joules", "predict_ms_per_image"),
-    *("latency_p50_ms", "latency_p99_ms", "images_per_second"),
+    *("backend", "latency_p50_ms", "latency_p99_ms", "images_per_second"),
     *("is_front_latency", "is_front_size", "is_front_training"),
 ]
+MAY_BE_UNKNOWN = ("acc_train", "train_joules", "acc_folds", "folds", "accuracy", "precision", "recall", "f1_score")
 # What a front is drawn against, by its column.
 FRONTS = {
     "is_front_latency": "latency_p50_ms",
@@ -21,8 +22,8 @@ FRONTS = {
 
 
 def leaderboard(results: pd.DataFrame, *, val_images: int, test_images: int) -> pd.DataFrame:
-    """A row a recipe, LEADERBOARD_COLUMNS, best first: by accuracy over folds where all have one, else on validation;
-    equal ones by fewer parameters, then by name.
+    """A row a recipe, LEADERBOARD_COLUMNS, best first: by accuracy over folds where all have as
+    many, else on validation; equal ones by fewer parameters, then by name.
 
     results: a row a run: its columns of the log, `family` and `seed`. Runs of one family differ in their seed alone:
     their row has their mean figures, the name of the one with the lowest seed, and the standard deviations of their
@@ -32,15 +33,23 @@ def leaderboard(results: pd.DataFrame, *, val_images: int, test_images: int) -> 
     """
     rows = pd.DataFrame([_of_seeds(runs) for _, runs in results.groupby("family", sort=False)])
     rows = rows.reindex(columns=list(dict.fromkeys([*LEADERBOARD_COLUMNS, *rows.columns])))
-    ranked_by = "acc_folds" if rows["acc_folds"].notna().all() else "acc_val"
-    ranked = rows.sort_values([ranked_by, "parameters", "model_id"], ascending=[False, True, True], ignore_index=True)
+    rows = rows.astype(dict.fromkeys(MAY_BE_UNKNOWN, float))
+    ranked = rows.sort_values(
+        [ranked_by(rows), "parameters", "model_id"], ascending=[False, True, True], ignore_index=True
+    )
     ranked["rank"] = range(1, len(ranked) + 1)
     for column, images in (("acc_val", val_images), ("accuracy", test_images)):
         intervals = [_share_interval(share, images) for share in ranked[column]]
         ranked[f"{column}_low"], ranked[f"{column}_high"] = zip(*intervals, strict=True)
     for front, costs in FRONTS.items():
-        ranked[front] = pareto(ranked, ranked_by, costs)
+        ranked[front] = pareto(ranked, "acc_val", costs)
     return ranked[LEADERBOARD_COLUMNS]
+
+
+def ranked_by(rows: pd.DataFrame) -> str:
+    """The column that ranks the rows of a leaderboard."""
+    has_same_folds = bool(rows["acc_folds"].notna().all()) and rows["folds"].nunique() == 1
+    return "acc_folds" if has_same_folds else "acc_val"
 
 
 def _of_seeds(runs: pd.DataFrame) -> dict[str, object]:

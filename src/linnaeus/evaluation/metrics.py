@@ -10,6 +10,7 @@ from sklearn.metrics import classification_report, confusion_matrix, precision_r
 from linnaeus.records import Scores
 
 Labels = NDArray[np.int64]
+CONFUSION_INDEX = "true / predicted"  # no class is called so, since it could not be a folder's name
 
 
 def scores(labels: Labels, predicted: Labels) -> Scores:
@@ -41,4 +42,4 @@ def class_report(labels: Labels, predicted: Labels, classes: Sequence[str]) -> p
 def confusion_counts(labels: Labels, predicted: Labels, classes: Sequence[str]) -> pd.DataFrame:
     """Images by true class (rows) and predicted class (columns)."""
     counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
-    return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=list(classes))
+    return pd.DataFrame(counts, index=pd.Index(classes, name=CONFUSION_INDEX), columns=list(classes))

@@ -16,7 +16,7 @@ def telling_images(predictions: pd.DataFrame) -> pd.DataFrame:
     with the least lead of the first class over the second; and of each pair of classes that are often confused,
     "taken for", some more mistakes. An image may be in several sheets.
 
-    predictions: see `Judgement`. Each row's place among them is in `place`.
+    predictions: see `Judgement`. `place`: each row's place among them. `lead`: of the first class over the second.
     """
     numbered = predictions.assign(place=range(len(predictions)), lead=_leads(predictions))
     wrong = numbered[numbered["label"] != numbered["predicted"]]
@@ -30,7 +30,18 @@ def telling_images(predictions: pd.DataFrame) -> pd.DataFrame:
         of_pair = mistakes[mistakes["category"].eq(category) & mistakes["predicted_category"].eq(predicted)]
         sheets[f"{category} taken for {predicted}"] = of_pair.head(MOST_OF_PAIR)
     rows = pd.concat([table.assign(sheet=sheet) for sheet, table in sheets.items()], ignore_index=True)
-    return rows[["sheet", "place", "relpath", "category", "label", "predicted", "predicted_category", "probability"]]
+    columns = [
+        "sheet",
+        "place",
+        "relpath",
+        "category",
+        "label",
+        "predicted",
+        "predicted_category",
+        "probability",
+        "lead",
+    ]
+    return rows[columns]
 
 
 def nearest(

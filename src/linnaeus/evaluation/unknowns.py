@@ -102,11 +102,17 @@ def fit_class_distance(features: AnyFloats, labels: Labels, *, seed: int = 0) ->
     At most 5,000 images become references, the same number of each class as far as it has them. The axes are the first
     128 right singular vectors of their features of length 1, by which cosines change least (Eckart and Young 1936).
     """
-    order = np.random.default_rng(seed).permutation(len(labels))
-    turn = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
-    unit = unit_length(features[order[np.argsort(turn, kind="stable")[:MOST_REFERENCES]]])
+    unit = unit_length(features[spread_over_classes(labels, MOST_REFERENCES, seed=seed)])
     _, _, axes = randomized_svd(unit, min(AXES, *unit.shape), random_state=seed)
     return ClassDistance(axes.T.astype(np.float32), (unit @ axes.T).astype(np.float16))
+
+
+def spread_over_classes(labels: Labels, most: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """The places of at most so many images, drawn at random, the same number of each class as far as it has them."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = pd.Series(labels[order]).groupby(labels[order]).cumcount().to_numpy()
+    places: NDArray[np.int64] = order[np.argsort(turn, kind="stable")[:most]]
+    return places
 
 
 def unit_length(features: AnyFloats) -> NDArray[np.float32]:

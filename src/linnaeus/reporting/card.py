@@ -3,6 +3,8 @@
 Its head has the metadata of the Hugging Face Hub (huggingface.co/docs/hub/model-cards).
 """
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from linnaeus.evaluation.paired import sentence
+from linnaeus.records import PART_NAMES
 from linnaeus.reporting import words
 from linnaeus.reporting.facts import ReportFacts
-from linnaeus.reporting.figures import PART_NAMES
 from linnaeus.reporting.trust import how_far_to_trust
 from linnaeus.reporting.worries import worries
 
@@ -24,7 +26,6 @@ HUB_METRICS = {
     "recall_macro": "recall",
     "matthews_correlation": "matthews_correlation",
     "roc_auc_macro": "roc_auc",
-    "brier": "brier_score",
 }
 
 
@@ -39,6 +40,7 @@ def model_card(facts: ReportFacts) -> str:
     )
     for word in (words.percent, words.counted, words.duration, words.number, words.listing):
         environment.filters[word.__name__] = word
+    environment.filters["escaped"] = _escaped
     chosen = facts.chosen.model_id
     pairs = [pair for pair in facts.comparison.pairs.pairs if chosen in {pair.first, pair.second}]
     head = yaml.safe_dump(_metadata(facts), sort_keys=False, allow_unicode=True)
@@ -49,15 +51,27 @@ def model_card(facts: ReportFacts) -> str:
         part=PART_NAMES[facts.chosen.part],
         worries=worries(facts),
         trust=how_far_to_trust(facts),
-        compared=[sentence(pair) for pair in pairs],
+        compared=[said[0].upper() + said[1:] if said.startswith("these") else said for said in map(sentence, pairs)],
+        commands=[line.replace(shlex.quote(facts.image_folder), shlex.quote(facts.title)) for line in facts.commands],
+        settings={name: value for name, value in facts.settings.items() if name != "project folder"},
     )
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in a table too."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", text)
 
 
 def _metadata(facts: ReportFacts) -> dict[str, Any]:
     measures = facts.trust.measures
     overall = measures[measures["class"].eq("")].set_index("measure")["value"]
     metrics = [
-        {"type": hub_name, "name": name.replace("_", " "), "value": round(float(overall[name]), 4)}
+        {
+            "type": hub_name,
+            "name": name.replace("_", " "),
+            "value": round(float(overall[name]), 4),
+            **({"args": {"average": "macro"}} if name.endswith("_macro") else {}),
+        }
         for name, hub_name in HUB_METRICS.items()
         if name in overall
     ]

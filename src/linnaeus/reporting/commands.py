@@ -32,9 +32,23 @@ def commands(project: Project, runs: list[Run]) -> tuple[str, ...]:
         *_check(project, root),
         *_split(project, root),
         *(f"linnaeus train {root} --recipe {root}/runs/{run.model_id}/recipe.yaml{allowed}" for run in trained),
-        f"linnaeus evaluate {root} {' '.join(run.model_id for run in trained)}",
+        *_evaluate(root, trained),
         f"linnaeus report {root}",
     )
+
+
+def _evaluate(root: str, runs: list[Run]) -> Iterator[str]:
+    by_folds: dict[int, list[str]] = {}
+    for run in runs:
+        if "folds" in run.metrics:
+            by_folds.setdefault(run.metrics["folds"], []).append(run.model_id)
+    for folds, names in by_folds.items():
+        yield f"linnaeus evaluate {root} {' '.join(names)} --folds {folds}"
+    opened = [run.model_id for run in runs if run.is_judged("test")]
+    others = [run.model_id for run in runs if not run.is_judged("test")]
+    for names, option in ((others, ""), (opened, " --final")):
+        if names:
+            yield f"linnaeus evaluate {root} {' '.join(names)}{option}"
 
 
 def map_name(names: dict[str, str]) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from linnaeus.evaluation.paired import Pair, sentence
+from linnaeus.records import PART_NAMES
 from linnaeus.reporting.facts import ReportFacts
-from linnaeus.reporting.figures import PART_NAMES
 from linnaeus.reporting.words import counted
 
 MOST_PAIRS = 40

@@ -12,6 +12,7 @@ from linnaeus.data.issues import Issues
 from linnaeus.data.split import Splits
 from linnaeus.decisions import Decisions
 from linnaeus.errors import DecodeError
+from linnaeus.evaluation.comparison import ranked_by
 from linnaeus.evaluation.paired import Pair, Pairwise
 from linnaeus.looks import Looks
 from linnaeus.records import Part, StageCost
@@ -71,6 +72,16 @@ class ComparisonFacts:
     part: Part
     looks: Looks
     seeds: dict[str, list[str]]
+
+    @property
+    def is_by_folds(self) -> bool:
+        """Whether folds rank, and not validation."""
+        return ranked_by(self.leaderboard) == "acc_folds"
+
+    def part_of(self, model_id: str) -> Part:
+        """The part by which a model is told of: test if that was opened for all of its seeds, else validation."""
+        row = self.leaderboard.set_index("model_id").loc[[model_id]]
+        return "test" if row["accuracy"].notna().all() else "val"
 
 
 @dataclass(frozen=True)
@@ -158,10 +169,10 @@ class ReportFacts:
 
     @property
     def accuracy(self) -> tuple[float, float, float]:
-        """The chosen model's on its part, with the 95 % interval."""
-        name = "accuracy" if self.is_open else "acc_val"
-        value, low, high = (self.chosen.result[column] for column in (name, f"{name}_low", f"{name}_high"))
-        return value, low, high
+        """That of the run which stands for the chosen model, on its part, with the 95 % interval."""
+        measures = self.trust.measures
+        row = measures[measures["measure"].eq("top_1")].iloc[0]
+        return float(row["value"]), float(row["low"]), float(row["high"])
 
     @property
     def excluded(self) -> pd.DataFrame:

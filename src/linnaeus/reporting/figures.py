@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnaeus.files import write_with
-from linnaeus.records import PARTS
+from linnaeus.records import PART_NAMES, PARTS
 
 WIDTH = 5.2  # inches; a 10 point text is then 10 pixels high on a phone 390 pixels wide
 DPI = 144
@@ -31,7 +31,6 @@ INK, GREY, GRID = "#222222", "#6b6b6b", "#e3e3e3"
 # Okabe and Ito's colours, which differ for colour-blind eyes too. Source: jfly.uni-koeln.de/color.
 BLUE, ORANGE, GREEN, SKY, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00"
 PART_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
-PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 MOST_ANNOTATED = 10  # classes whose confusion cells still have room for a number
 MOST_LABELS = 34  # labels that fit on one axis
 # What accuracy is traded for: the leaderboard's column, that of its Pareto front, name and unit.
@@ -67,13 +66,14 @@ _WANTED_FONTS = (
 def history_figure(history: pd.DataFrame) -> Figure:
     """Accuracy and loss by epoch, for training and validation; a dotted line where another model goes on.
 
-    `history`: epoch, loss, accuracy, val_loss, val_accuracy and model_id, a row an epoch; it may be empty.
+    `history`: epoch, loss, accuracy, val_loss, val_accuracy and model_id, a row an epoch; it may be empty. Of a head
+    that is fitted at once it has a row for each `setting` that was tried.
     """
     figure, (above, below) = panels_of(2, height=6.2)
     for axes, name in ((above, "accuracy"), (below, "loss")):
         axes.plot(history["epoch"], history[name], "o-", color=BLUE, ms=3, lw=1.6, label="training")
         axes.plot(history["epoch"], history[f"val_{name}"], "s-", color=ORANGE, ms=3, lw=1.6, label="validation")
-        titled(axes, name.capitalize(), "epoch")
+        titled(axes, name.capitalize(), "setting that was tried" if "setting" in history else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
         if history.empty:
             axes.text(0.5, 0.5, "never trained: no epochs", transform=axes.transAxes, ha="center", color=GREY)
@@ -255,7 +255,8 @@ def titled(axes: Axes, title: str, x: str, y: str = "") -> None:
 
 
 def _mark_lowest_loss(axes: Axes, history: pd.DataFrame) -> None:
-    lowest = history.iloc[int(history["val_loss"].to_numpy(dtype=float).argmin())]
+    own = history[history["model_id"] == history["model_id"].iloc[-1]]  # not of the run that it started from
+    lowest = own.iloc[int(own["val_loss"].to_numpy(dtype=float).argmin())]
     ring: dict[str, Any] = {"ms": 10, "mfc": "none", "color": VERMILLION, "mew": 1.4}
     axes.plot([lowest["epoch"]], [lowest["val_loss"]], "o", label="lowest", **ring)
 

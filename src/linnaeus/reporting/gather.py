@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from timm.models import get_pretrained_cfg
 
 from linnaeus.data.catalogue import Catalogue, read_catalogue
 from linnaeus.data.decode import thumbnail_jpeg
@@ -14,6 +15,7 @@ from linnaeus.data.split import Splits
 from linnaeus.decisions import read_decisions
 from linnaeus.evaluation.answering import load_answering
 from linnaeus.files import file_hash, read_json, read_text_table
+from linnaeus.networks.backbone import timm_name
 from linnaeus.project import Project, now
 from linnaeus.recipe import Recipe
 from linnaeus.recipe_sections import FITTED_HEADS, ScratchRecipe
@@ -31,7 +33,8 @@ def gather_facts(project: Project, comparison: ComparisonFacts) -> ReportFacts:
     images, excluded = read_catalogue(project.catalogue), pd.read_parquet(project.excluded)
     splits = Splits(pd.read_parquet(project.splits), pd.read_parquet(project.left_out))
     runs = [Run(project.runs / name) for name in comparison.leaderboard["model_id"]]
-    models = [_model(run, row) for run, row in zip(runs, comparison.leaderboard.to_dict("records"), strict=True)]
+    rows = comparison.leaderboard.to_dict("records")
+    models = [_model(run, row, comparison.part_of(run.model_id)) for run, row in zip(runs, rows, strict=True)]
     part = models[0].part
     predictions = runs[0].predictions(part)
     folders = {"raw": project.images, "clean": project.clean_folder}
@@ -57,8 +60,8 @@ def gather_facts(project: Project, comparison: ComparisonFacts) -> ReportFacts:
         costs=project.costs(),
         base_model=_base_model(runs[0].recipe),
         usage=_usage(project, runs[0]),
-        commands=commands(project, runs),
-        settings=_settings(project),
+        commands=commands(project, [Run(project.runs / name) for seeds in comparison.seeds.values() for name in seeds]),
+        settings=_settings(project, runs[0]),
     )
 
 
@@ -87,8 +90,7 @@ def _in_use(cleaned: pd.DataFrame, splits: Splits) -> pd.DataFrame:
     return splits.table[["category", "split"]].set_index(source)
 
 
-def _model(run: Run, row: dict[Any, Any]) -> ModelFacts:
-    part: Part = "test" if run.is_judged("test") else "val"
+def _model(run: Run, row: dict[Any, Any], part: Part) -> ModelFacts:
     return ModelFacts(
         model_id=run.model_id,
         description=describe(run.recipe),
@@ -167,11 +169,15 @@ def describe(recipe: Recipe) -> str:
 
 
 def _base_model(recipe: Recipe) -> str | None:
-    """The pretrained backbone's name on the Hub."""
+    """The pretrained backbone's name on the Hub, None where it has none or other weights were used."""
     model = recipe.model
-    if isinstance(model, ScratchRecipe) or model.weights == "random":
+    if isinstance(model, ScratchRecipe) or model.weights != "auto":
         return None
-    return f"timm/{model.backbone.removeprefix('hf-hub:timm/')}"
+    name = timm_name(model.backbone)
+    if name.startswith("hf-hub:"):
+        return name.removeprefix("hf-hub:")
+    known = get_pretrained_cfg(name, allow_unregistered=True)
+    return None if known is None else known.hf_hub_id
 
 
 def _usage(project: Project, chosen: Run) -> dict[str, str]:
@@ -182,7 +188,8 @@ def _usage(project: Project, chosen: Run) -> dict[str, str]:
     }
 
 
-def _settings(project: Project) -> dict[str, str]:
+def _settings(project: Project, chosen: Run) -> dict[str, str]:
+    machine = chosen.provenance["machine"]
     names = project.stamp("catalogue")["inputs"]["rename"]
     settings = {
         "linnaeus": version("linnaeus"),
@@ -190,6 +197,10 @@ def _settings(project: Project) -> dict[str, str]:
         "timm": version("timm"),
         "scikit-learn": version("scikit-learn"),
         "Pillow": version("pillow"),
+        "processor": f"{machine['processor'] or 'unknown'}, {machine['cores']} cores",
+        "memory": f"{machine['memory_mib']} MiB",
+        "system": machine["system"],
+        "Python": chosen.provenance["versions"]["python"],
         "project folder": str(project.root.resolve()),
         "catalogue (SHA-256 of its inputs)": project.stamp("catalogue")["key"],
         "splits (SHA-256 of their inputs)": project.stamp("split")["key"],

@@ -23,7 +23,9 @@ def tradeoff_hover(facts: ReportFacts) -> HoverPicture:
     for axes, (column, front, _, unit) in zip(figure.axes, COSTS, strict=True):
         labels = [
             f"{row['model_id']}\nvalidation {percent(row['acc_val'])}, test {percent(row['accuracy'])}\n"
-            f"{row[column]:.3g} {unit}" + ("\non the Pareto front" if row[front] else "")
+            f"{row[column]:.3g} {unit}"
+            + (f" by {row['backend']}" if column == "latency_p50_ms" else "")
+            + ("\non the Pareto front" if row[front] else "")
             for row in table.to_dict("records")
         ]
         spots += hotspots(figure, axes, table[column].fillna(0), table["acc_val"], labels)
@@ -71,11 +73,10 @@ def history_hover(model: ModelFacts) -> HoverPicture:
     for axes, name in zip(figure.axes, ("accuracy", "loss"), strict=True) if len(history) else ():
         for column, part in ((name, "training"), (f"val_{name}", "validation")):
             values = history[column].map(percent if name == "accuracy" else "{:.4g}".format)
-            labels = [
-                f"epoch {epoch}\n{part} {name} {value}" for epoch, value in zip(history["epoch"], values, strict=True)
-            ]
+            steps = history["setting"] if "setting" in history else "epoch " + history["epoch"].astype(str)
+            labels = [f"{step}\n{part} {name} {value}" for step, value in zip(steps, values, strict=True)]
             spots += hotspots(figure, axes, history["epoch"], history[column], labels)
-    epochs = counted(len(history), "epoch")
+    epochs = counted(len(history), "setting" if "setting" in history else "epoch")
     return _hover(png, f"Training and validation accuracy, and loss, of {model.model_id} over {epochs}.", spots)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from linnaeus.data.issues import HARMLESS, SAYS
+from linnaeus.records import PART_NAMES
 from linnaeus.reporting.facts import ReportFacts
-from linnaeus.reporting.figures import PART_NAMES
 from linnaeus.reporting.pictures import Thumbnail, small
 
 # The most thumbnails of each kind, which keep the page small however many images there are.

@@ -3,16 +3,18 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from linnaeus.evaluation.paired import sentence
 from linnaeus.files import write_with
+from linnaeus.records import PART_NAMES
 from linnaeus.reporting import words
 from linnaeus.reporting.compared import compared
 from linnaeus.reporting.division import how_divided
 from linnaeus.reporting.facts import ModelFacts, ReportFacts, SearchFacts
-from linnaeus.reporting.figures import PART_NAMES, class_counts_figure, png_bytes, save_figure, sizes_figure
+from linnaeus.reporting.figures import class_counts_figure, png_bytes, save_figure, sizes_figure
 from linnaeus.reporting.hover import HoverPicture
 from linnaeus.reporting.hovering import history_hover, map_hover, reliability_hover, slices_hover, tradeoff_hover
 from linnaeus.reporting.oddities import copies_beside, galleries, leaks_beside, without_finding
@@ -42,6 +44,7 @@ def build_page(facts: ReportFacts) -> str:
         facts=facts,
         chosen=facts.chosen,
         part=PART_NAMES[facts.chosen.part],
+        baseline=_baseline(facts),
         worries=worries(facts),
         formats=_formats(facts),
         sizes=_sizes(facts.catalogue.images),
@@ -61,6 +64,18 @@ def build_page(facts: ReportFacts) -> str:
         search_figures=[_search_figures(search) for search in facts.searches],
         model_figures=[_model_figures(model) for model in facts.models],
     )
+
+
+def _baseline(facts: ReportFacts) -> str:
+    """What a constant answer would be worth, and what is most often confused."""
+    sizes, wrong = facts.predictions["category"].value_counts(), facts.mistakes
+    said = f"Always saying {sizes.index[0]} would be right for {words.percent(sizes.iloc[0] / facts.judged_images)}."
+    if wrong.empty:
+        return said
+    pairs = wrong.groupby(["category", "predicted"]).size().sort_values(ascending=False, kind="stable")
+    category, predicted = pairs.index[0]
+    count = words.counted(int(pairs.iloc[0]), "image")
+    return f"{said} Its commonest mistake is {category} taken for {predicted} ({count})."
 
 
 def _hovers(facts: ReportFacts) -> dict[str, HoverPicture | None]:
@@ -106,7 +121,7 @@ def save_data_figures(facts: ReportFacts, folder: Path) -> None:
 
 def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
     """How training went, and the confusion matrix."""
-    epochs = words.counted(len(model.history), "epoch")
+    epochs = words.counted(len(model.history), "setting" if "setting" in model.history else "epoch")
     return (
         embedded(
             model.history_png,
@@ -114,10 +129,22 @@ def _model_figures(model: ModelFacts) -> tuple[Picture, Picture]:
         ),
         embedded(
             model.confusion_png,
-            f"Confusion matrix of {model.model_id} on the {PART_NAMES[model.part]} images: counts, and shares of each "
-            "class.",
+            f"Confusion matrix of {model.model_id} on the {PART_NAMES[model.part]} images: {_most_confused(model)}.",
         ),
     )
+
+
+def _most_confused(model: ModelFacts) -> str:
+    """What a confusion matrix shows, in words: the pairs of classes that are confused most often."""
+    counts = model.confusion.to_numpy()
+    pairs = [
+        (int(counts[row, column]), str(model.confusion.index[row]), str(model.confusion.columns[column]))
+        for row, column in zip(*np.nonzero(counts), strict=True)
+        if row != column
+    ]
+    most = sorted(pairs, key=lambda pair: -pair[0])[:5]
+    said = ", ".join(f"{category} taken for {predicted} {count}" for count, category, predicted in most)
+    return f"{counts.trace()} of {counts.sum()} right; {said}" if most else f"all {counts.sum()} are right"
 
 
 def _search_figures(search: SearchFacts) -> list[Picture]:

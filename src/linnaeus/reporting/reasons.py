@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from linnaeus.evaluation.telling import CONFIDENT, UNCERTAIN
 from linnaeus.reporting.facts import ReportFacts
 from linnaeus.reporting.pictures import Picture, Thumbnail, small, stored
@@ -23,19 +25,25 @@ class Example:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Examples of one thing."""
+    """Examples of one thing. is_more: they are also among the mistakes, where there are not too many of these."""
 
     heading: str
     text: str
     examples: tuple[Example, ...]
+    is_more: bool
 
 
 def sheets(facts: ReportFacts) -> list[Sheet]:
     """The sheets in the order of the run's table."""
     table = facts.trust.examples
     return [
-        Sheet(HEADINGS.get(str(name), str(name)), _text(facts, str(name)), tuple(_example(facts, row) for row in rows))
-        for name, rows in ((name, part.to_dict("records")) for name, part in table.groupby("sheet", sort=False))
+        Sheet(
+            HEADINGS.get(str(name), str(name)),
+            _text(facts, str(name), rows),
+            tuple(_example(facts, row) for row in rows.to_dict("records")),
+            is_more=name not in HEADINGS,
+        )
+        for name, rows in table.groupby("sheet", sort=False)
     ]
 
 
@@ -44,13 +52,15 @@ def method_name(facts: ReportFacts) -> str:
     return METHOD_NAMES[facts.trust.examples["method"].iloc[0]]
 
 
-def _text(facts: ReportFacts, name: str) -> str:
+def _text(facts: ReportFacts, name: str, rows: pd.DataFrame) -> str:
+    if name == CONFIDENT and len(rows) == len(facts.mistakes):
+        return f"All {counted(len(rows), 'mistake')}, the surest first. Some may be right, and the label wrong."
     if name == CONFIDENT:
-        mistakes = counted(len(facts.mistakes), "mistake")
-        return f"Of {mistakes}, those it was most sure of. Some may be right, and the label wrong."
+        return f"Of {counted(len(facts.mistakes), 'mistake')}, the surest. Some may be right, and the label wrong."
     if name == UNCERTAIN:
-        return "Two classes came out almost equally probable."
-    return "The most confident of these."
+        least, most = (100 * lead for lead in (rows["lead"].min(), rows["lead"].max()))
+        return f"Here the most probable class leads the second by least: by {least:.0f} to {most:.0f} points."
+    return "The surest of these."
 
 
 def _example(facts: ReportFacts, row: dict[Any, Any]) -> Example:

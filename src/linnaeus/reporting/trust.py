@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from linnaeus.evaluation.calibration import Calibration, expected_calibration_error
+from linnaeus.evaluation.calibration import Calibration, error_by_chance, expected_calibration_error
+from linnaeus.records import PART_NAMES
 from linnaeus.reporting.facts import ReportFacts
-from linnaeus.reporting.figures import PART_NAMES
 from linnaeus.reporting.words import counted, listing, percent, slice_name
 
 
@@ -24,6 +24,11 @@ def calibration_errors(reliability: pd.DataFrame) -> tuple[Calibration, Calibrat
     return before, after
 
 
+def chance_error(reliability: pd.DataFrame) -> float:
+    """Up to which calibration error chance alone explains it, once calibrated."""
+    return error_by_chance(reliability[reliability["is_calibrated"]].reset_index(drop=True))
+
+
 def _calibration(facts: ReportFacts) -> Iterator[str]:
     part = PART_NAMES[facts.chosen.part]
     before, after = calibration_errors(facts.trust.reliability)
@@ -31,10 +36,15 @@ def _calibration(facts: ReportFacts) -> Iterator[str]:
         f"Its logits are divided by a temperature of {facts.trust.temperature:.3g}, which was fitted on validation"
         + (" (1 leaves them as they are, for want of mistakes to learn from)." if facts.trust.temperature == 1 else ".")
     )
+    chance = chance_error(facts.trust.reliability)
+    verdict = "more than" if after.ece > chance else "no more than"
+    helped = "" if after.ece < before.ece else " Calibration did not help here."
     yield (
         f"On the {part} images its probabilities were off by {percent(before.ece)} on average before (expected "
-        f"calibration error, equal-mass bins; {percent(before.ece_debiased)} without what chance adds), and are by "
-        f"{percent(after.ece)} ({percent(after.ece_debiased)}) now."
+        f"calibration error, equal-mass bins; debiased {percent(before.ece_debiased)}), and are by "
+        f"{percent(after.ece)} ({percent(after.ece_debiased)}) now. That is {verdict} chance explains: of models whose "
+        f"probabilities mean exactly what they say, 19 in 20 would be off by up to {percent(chance)} on these "
+        f"images.{helped}"
     )
 
 

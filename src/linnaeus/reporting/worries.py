@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from linnaeus.decisions import DROPPED
+from linnaeus.records import PART_NAMES
 from linnaeus.reporting.facts import ReportFacts
-from linnaeus.reporting.figures import PART_NAMES
-from linnaeus.reporting.trust import calibration_errors
+from linnaeus.reporting.trust import calibration_errors, chance_error
 from linnaeus.reporting.words import counted, listing, percent, slice_name
 
 # From here on a fact is worth a line on the first screen. They are judgements, not statistics.
@@ -15,7 +15,7 @@ WIDE = 0.05  # width of the 95 % interval of the test accuracy
 OVERFITTED = 0.05  # training accuracy above validation accuracy
 WEAK = 0.05  # the weighted F1 score above the F1 score of the weakest class
 CONFIDENT = 0.9  # probability of a mistake
-OFF = 0.03  # debiased calibration error
+OFF = 0.03  # calibration error
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,11 @@ def _measurement(facts: ReportFacts) -> Iterator[Worry]:
             f"It is right less often on {counted(len(worse), 'kind')} of images",
             f"Namely {listing(kinds)}. More images of these kinds may help.",
         )
-    if (error := calibration_errors(facts.trust.reliability)[1].ece_debiased) > OFF:
+    error = calibration_errors(facts.trust.reliability)[1].ece
+    if error > max(OFF, chance_error(facts.trust.reliability)):
         yield Worry(
             f"Its probabilities are off by {percent(error)}",
-            "Even after calibration: take them as a ranking rather than at their word.",
+            "Even after calibration, and by more than chance explains: take them as a ranking, not at their word.",
         )
 
 
@@ -167,7 +168,7 @@ def _copies(facts: ReportFacts) -> Iterator[Worry]:
         is_apart = bool((groups["parts"] > 1).any())
         yield Worry(
             f"{counted(copies, 'image is a copy or near-copy', 'images are copies or near-copies')} of another",
-            "Copies count twice, in training and in every figure below. "
+            "Copies count more than once, in training or in the figures of the part they are in. "
             + ("" if is_apart else "Each lies in the same part as its original, so none of them leaks. ")
             + "Drop in decisions.csv what you do not want.",
         )

@@ -10,17 +10,20 @@ import pandas as pd
 
 from linnaeus.data.catalogue import read_catalogue
 from linnaeus.data.dataset import ImageDataset, TensorTable
+from linnaeus.errors import ProjectError
 from linnaeus.evaluation.answering import fit_answering, load_answering, save_answering
 from linnaeus.evaluation.calibration import softmax
 from linnaeus.evaluation.inference import Outputs, Probabilities, network_outputs
 from linnaeus.evaluation.judge import BATCH, Judgement, image_outputs, judgement
 from linnaeus.evaluation.running_cost import latencies, macs
 from linnaeus.evaluation.slices import left_out, slices
+from linnaeus.evaluation.unknowns import MOST_REFERENCES, spread_over_classes
 from linnaeus.files import read_text_table, write_json, write_table, write_with
 from linnaeus.networks.classifier import Classifier, load_classifier
 from linnaeus.progress import Progress
 from linnaeus.project import Project, now
 from linnaeus.recipe import Recipe
+from linnaeus.recipe_sections import FITTED_HEADS
 from linnaeus.records import Part
 from linnaeus.reporting.figures import confusion_figure, save_figure
 from linnaeus.reporting.judged_figures import curves_figure, reliability_figure, slices_figure
@@ -32,9 +35,9 @@ from linnaeus.training.train import divide, is_cached
 
 # The parts that a run is judged on, each with the stage in which it is.
 JUDGED_PARTS: dict[Part, str] = {"val": "evaluate", "test": "final"}
+PICTURES = ("confusion.png", "reliability.png", "curves.png", "slices.png")
 TIMED_IMAGES = 2 * BATCH
 TIMED_SECONDS = 0.5  # for each of a backend's two figures
-MOST_REFERENCES = 5000  # training images that others are held against
 
 
 def evaluate_afresh(
@@ -56,7 +59,7 @@ def evaluate_afresh(
     judged = judgement(table, probabilities, classifier.facts.classes)
     _save_tables(evaluated, part, judged, _tables(project, judged, table, softmax(outputs.logits)))
     if has_pictures:
-        _save_pictures(evaluated, part)
+        draw_pictures(evaluated, part)
     metrics: dict[str, Any] = asdict(judged.scores())  # the deck's log has these of the test part
     if part == "val":
         metrics = _about_training(evaluated) | {"acc_val": metrics["accuracy"]}
@@ -66,10 +69,10 @@ def evaluate_afresh(
 
 
 def reference_images(project: Project) -> pd.DataFrame:
-    """Training images that others are held against, as rows of the splits: all, or some thousands at even distances."""
-    train = load_splits(project).train.sort_values(["label", "relpath"])
-    places = np.linspace(0, len(train) - 1, min(len(train), MOST_REFERENCES)).round().astype(int)
-    return train.iloc[places].reset_index(drop=True)
+    """Training images that others are held against, as rows of the splits: all, or some thousands, the same number of
+    each class as far as it has them."""
+    train = load_splits(project).train
+    return train.iloc[spread_over_classes(train["label"].to_numpy(), MOST_REFERENCES)].reset_index(drop=True)
 
 
 def outputs_of(
@@ -108,12 +111,17 @@ def _tables(
 
 
 def _save_tables(run: Run, part: Part, judged: Judgement, tables: dict[str, pd.DataFrame]) -> None:
+    for name in PICTURES:
+        run.of(part, name).unlink(missing_ok=True)
     write_table(judged.predictions, run.of(part, "predictions.parquet"))
     for name, table in tables.items():
         write_with(run.of(part, name), partial(table.to_csv, index=False))
 
 
-def _save_pictures(run: Run, part: Part) -> None:
+def draw_pictures(run: Run, part: Part) -> None:
+    """Draw a part's tables, as far as that was not done yet."""
+    if all(run.of(part, name).is_file() for name in PICTURES):
+        return
     save_figure(confusion_figure(run.confusion(part)), run.of(part, "confusion.png"))
     save_figure(reliability_figure(pd.read_csv(run.of(part, "reliability.csv"))), run.of(part, "reliability.png"))
     predictions = run.predictions(part)
@@ -125,12 +133,13 @@ def _save_pictures(run: Run, part: Part) -> None:
 def _about_training(run: Run) -> dict[str, Any]:
     """What the log says of a run before it is tried."""
     recipe, facts = run.recipe, run.training
+    has_epochs = getattr(recipe.model, "head", "") not in FITTED_HEADS
     return {
         "time": now(),
         "model_id": run.model_id,
-        "learning_rate": recipe.training.learning_rate,
-        "epochs": facts.epochs,
-        "batchsize": recipe.training.batch_size,
+        "learning_rate": recipe.training.learning_rate if has_epochs else None,
+        "epochs": facts.epochs if has_epochs else None,
+        "batchsize": recipe.training.batch_size if has_epochs else None,
         "acc_train": facts.acc_train,
         "parameters": facts.parameters,
         "size_mb": round(facts.size_mb, 3),
@@ -169,7 +178,9 @@ def _milliseconds_an_image(project: Project, classifier: Classifier, table: pd.D
 def is_evaluated_on_current(project: Project, model_id: str, part: Part = "val") -> bool:
     """Whether a run was trained and judged on the images and splits that the project has now."""
     current = project.current_inputs()
-    if not project.is_trained_on_current(model_id) or not Run(project.runs / model_id).is_judged(part):
+    try:
+        trained, judged = project.stamp(f"train-{model_id}"), project.stamp(f"{JUDGED_PARTS[part]}-{model_id}")
+    except ProjectError:
         return False
-    trained, judged = project.stamp(f"train-{model_id}"), project.stamp(f"{JUDGED_PARTS[part]}-{model_id}")
-    return bool(judged["inputs"] == {"trained": trained["key"], **current})
+    is_judged = Run(project.runs / model_id).is_judged(part) and project.is_trained_on_current(model_id)
+    return is_judged and bool(judged["inputs"] == {"trained": trained["key"], **current})

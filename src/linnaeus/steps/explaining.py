@@ -1,14 +1,15 @@
 """Why a run says what it says: telling images with what spoke for their class, their like in training, and a map."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from linnaeus.data.decode import Pixels, encoded_jpeg, normalised_jpeg, read_bytes, rgb_pixels
-from linnaeus.errors import PredictionError
+from linnaeus.errors import PredictionError, ProjectError
 from linnaeus.evaluation.feature_map import feature_map
 from linnaeus.evaluation.saliency import Method, explain
 from linnaeus.evaluation.telling import nearest, telling_images
@@ -28,57 +29,68 @@ MOST_ON_MAP = 2500
 QUALITY = 85
 
 
+def last_method(project: Project, model_id: str, judged: str) -> Method | None:
+    """By what method the run's reasons were found, if they are of what was judged (its key) last; else None."""
+    try:
+        inputs = project.stamp(f"explain-{model_id}")["inputs"]
+    except ProjectError:
+        return None
+    found: Method | None = inputs["method"] if inputs["judged"] == judged else None
+    return found
+
+
 def explain_afresh(project: Project, run: Run, part: Part, method: Method | None, progress: Progress) -> None:
     """Write the run's `reasons-<part>` folder: examples.csv, a picture for each of its images, map.csv and map.png.
 
     method: None for Grad-CAM, and integrated gradients for networks without a layer that is laid out as a picture;
     examples.csv says which it was.
     """
-    classifier = load_classifier(run.folder)
-    predictions, references = run.predictions(part), reference_images(project)
+    classifier, table = load_classifier(run.folder), load_splits(project).part(part)
+    predictions = run.predictions(part).set_index("relpath").loc[table["relpath"]].reset_index()
+    references = reference_images(project)
     seen, known = (
-        outputs_of(project, run.recipe, classifier, table, progress).features
-        for table in (load_splits(project).part(part), references)
+        outputs_of(project, run.recipe, classifier, images, progress).features for images in (table, references)
     )
     examples = telling_images(predictions)
     examples = examples.join(_nearest_training(seen[examples["place"]], known, references))
     shown = examples.drop_duplicates("relpath")
-    pictures = [rgb_pixels(read_bytes(project.clean_folder / relpath)) for relpath in shown["relpath"]]
-    overlays, used = overlays_of(classifier, pictures, [*shown["predicted"]], method, progress)
     names = {relpath: f"{number:03}.jpg" for number, relpath in enumerate(shown["relpath"])}
-    table = examples.assign(picture=examples["relpath"].map(names), method=used).drop(columns="place")
-    with whole_folder(run.reasons(part)) as folder:
-        for name, overlay in zip(names.values(), overlays, strict=True):
+    paths = [project.clean_folder / relpath for relpath in shown["relpath"]]
+    pictures = (rgb_pixels(read_bytes(path)) for path in paths)
+    with whole_folder(run.reasons(part)) as folder, progress("Explaining", len(paths)) as advance:
+        explained = explained_pictures(classifier, pictures, [*shown["predicted"]], method)
+        methods: list[str] = []
+        for name, (_, overlay, used) in zip(names.values(), explained, strict=True):
             save_jpeg(overlay, folder / name)
-        write_with(folder / "examples.csv", partial(table.to_csv, index=False))
+            methods.append(used)
+            advance(1)
+        told = examples.assign(picture=examples["relpath"].map(names), method=methods[-1]).drop(columns="place")
+        write_with(folder / "examples.csv", partial(told.to_csv, index=False))
         _save_map(seen, predictions, folder)
 
 
-def overlays_of(
-    classifier: Classifier,
-    pictures: Sequence[Pixels],
-    labels: Sequence[int],
-    method: Method | None,
-    progress: Progress,
-) -> tuple[list[Pixels], Method]:
-    """Each picture under what speaks for its label, and the method that said so: see `explain_afresh`."""
-    overlays: list[Pixels] = []
-    used: Method = method or "grad-cam"
-    with progress("Explaining", len(pictures)) as advance:
-        for start in range(0, len(pictures), BATCH):
-            some, targets = pictures[start : start + BATCH], labels[start : start + BATCH]
-            try:
-                overlays += explain(classifier, some, targets, used)
-            except PredictionError:
-                if method is not None:
-                    raise
-                used = "integrated-gradients"
-                overlays += explain(classifier, some, targets, used)
-            advance(len(some))
-    return overlays, used
-
-
 def explained_pictures(
+    classifier: Classifier, pictures: Iterable[Pixels], labels: Sequence[int], method: Method | None
+) -> Iterator[tuple[Pixels, Pixels, Method]]:
+    """Each picture, the same under what speaks for its label, and the method that said so: see `explain_afresh`.
+
+    A few are held at a time.
+    """
+    used: Method = method or "grad-cam"
+    waiting, targets = iter(pictures), iter(labels)
+    while some := [*islice(waiting, BATCH)]:
+        wanted = [*islice(targets, len(some))]
+        try:
+            overlays = explain(classifier, some, wanted, used)
+        except PredictionError:
+            if method is not None:
+                raise
+            used = "integrated-gradients"
+            overlays = explain(classifier, some, wanted, used)
+        yield from ((picture, overlay, used) for picture, overlay in zip(some, overlays, strict=True))
+
+
+def explained_files(
     classifier: Classifier, table: pd.DataFrame, folder: Path, method: Method | None, progress: Progress
 ) -> list[str]:
     """For each row of a prediction the path of a JPEG in `folder`: the image as the classifier sees it, and beside it
@@ -86,14 +98,16 @@ def explained_pictures(
     facts = classifier.facts
     readable = table[table["error"].eq("")]
     paths = [Path(path) for path in readable["path"]]
-    pictures = [rgb_pixels(normalised_jpeg(read_bytes(path), facts.clean, path.suffix)) for path in paths]
+    pictures = (rgb_pixels(normalised_jpeg(read_bytes(path), facts.clean, path.suffix)) for path in paths)
     labels = [facts.classes.index(name) for name in readable["class_1"]]
-    overlays, used = overlays_of(classifier, pictures, labels, method, progress)
     written: dict[str, str] = {}
-    for number, (path, picture, overlay) in enumerate(zip(paths, pictures, overlays, strict=True)):
-        target = folder / f"{number:03}-{path.stem}-{used}.jpg"
-        save_jpeg(np.concatenate([picture, overlay], axis=1), target)
-        written[str(path)] = str(target)
+    with progress("Explaining", len(paths)) as advance:
+        explained = explained_pictures(classifier, pictures, labels, method)
+        for number, (path, (picture, overlay, used)) in enumerate(zip(paths, explained, strict=True)):
+            target = folder / f"{number:03}-{path.stem}-{used}.jpg"
+            save_jpeg(np.concatenate([picture, overlay], axis=1), target)
+            written[str(path)] = str(target)
+            advance(1)
     return [written.get(path, "") for path in table["path"]]
 
 

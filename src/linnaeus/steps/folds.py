@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from linnaeus.data.folds import draw_fold
 from linnaeus.data.split import Splits
+from linnaeus.errors import SplitError
 from linnaeus.evaluation.calibration import softmax
 from linnaeus.evaluation.judge import judgement
 from linnaeus.files import write_json, write_table
@@ -28,12 +30,17 @@ USUAL_FOLDS = 5
 FEWEST_FOLDS = 3
 
 
-def folds_needed(splits: Splits) -> int | None:
-    """How many folds choosing takes: None where validation is large enough, or a class too small to be divided."""
-    if len(splits.val) >= FEWEST_TO_CHOOSE_BY:
+def folds_needed(project: Project) -> int | None:
+    """How many folds choosing takes: None where validation is large enough, or the images cannot be divided so."""
+    if len(load_splits(project).val) >= FEWEST_TO_CHOOSE_BY:
         return None
-    folds = min(USUAL_FOLDS, int(_seen(splits)["category"].value_counts().min()))
-    return folds if folds >= FEWEST_FOLDS else None
+    for folds in range(USUAL_FOLDS, FEWEST_FOLDS - 1, -1):
+        try:
+            _drawn(project, folds)
+        except SplitError:
+            continue
+        return folds
+    return None
 
 
 def judge_by_folds(project: Project, run: Run, folds: int, progress: Progress) -> None:
@@ -43,12 +50,10 @@ def judge_by_folds(project: Project, run: Run, folds: int, progress: Progress) -
     The test part is not read. As with the validation part, the fold that is left out chooses the epoch. Runs that the
     recipe starts from are trained anew on the same folds. Raises SplitError where a class cannot be divided so.
     """
-    images, table = training_images(project), _seen(load_splits(project))
-    groups = independent_groups(project, table)
-    drawn = draw_fold(table, np.unique(groups, return_inverse=True)[1], SplitRecipe(method="kfold", folds=folds))
+    images, (table, fold_of) = training_images(project), _drawn(project, folds)
     judged = []
     for number in range(folds):
-        is_out = drawn["fold"].eq(number).to_numpy()
+        is_out = fold_of == number
         splits = Splits(table.assign(split=np.where(is_out, "val", "train")))
         classifier = _trained(project, run.recipe, replace(images, splits=splits), progress)
         left_out = table[is_out].reset_index(drop=True)
@@ -61,9 +66,13 @@ def judge_by_folds(project: Project, run: Run, folds: int, progress: Progress) -
     write_json(run.folds_file, {"acc_folds": accuracy, "folds": folds, "images": len(predictions)})
 
 
-def _seen(splits: Splits) -> pd.DataFrame:
-    """Training and validation together."""
-    return splits.table[splits.table["split"].ne("test")].reset_index(drop=True)
+def _drawn(project: Project, folds: int) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Training and validation together, as rows of the splits, and the fold of each image. Raises SplitError."""
+    every = load_splits(project).table
+    table = every[every["split"].ne("test")].reset_index(drop=True)
+    groups = np.unique(independent_groups(project, table), return_inverse=True)[1]
+    drawn = draw_fold(table, groups, SplitRecipe(method="kfold", folds=folds))
+    return table, drawn["fold"].to_numpy(np.int64)
 
 
 def _trained(project: Project, recipe: Recipe, images: TrainingImages, progress: Progress) -> Classifier:

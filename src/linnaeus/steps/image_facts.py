@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from linnaeus.data.catalogue import read_catalogue
 from linnaeus.data.duplicates import group_numbers
 from linnaeus.project import Project
-from linnaeus.steps.splitting import known_pairs
+from linnaeus.steps.splitting import as_decided, known_pairs
 
 MEASURED = ("brightness", "contrast", "sharpness", "colourfulness")
 STORED = ("content_format", "channels")
@@ -21,9 +21,11 @@ OF_THE_SPLIT = {"split", "group", "fold", "given_split"}
 def independent_groups(project: Project, table: pd.DataFrame) -> NDArray[np.int64]:
     """The group of each image of a table of the splits: those that are near-duplicates of one another, or that the
     split keeps together for another reason, tell one thing and not several."""
+    ties = known_pairs(project, table)[["first", "second"]]
     if "group" in table:
-        return table["group"].to_numpy(np.int64)
-    return group_numbers(known_pairs(project, table), table["relpath"])
+        first = table.drop_duplicates("group").set_index("group")["relpath"][table["group"]].to_numpy()
+        ties = pd.concat([ties, pd.DataFrame({"first": first, "second": table["relpath"].to_numpy()})])
+    return group_numbers(ties, table["relpath"])
 
 
 def described(project: Project, table: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +53,7 @@ def _split_table(project: Project) -> pd.DataFrame:
     own_table = project.stamp("split")["inputs"]["own_table"]
     if own_table is None or not Path(own_table).is_file():
         return cleaned
-    own = read_catalogue(own_table)
+    own = as_decided(project, read_catalogue(Path(own_table)))
     return own if "source" in own else own.merge(cleaned[["relpath", "source"]], on="relpath", how="left")
 
 

@@ -16,7 +16,7 @@ from linnaeus.settings import SplitRecipe
 
 def split_afresh(project: Project, rows: pd.DataFrame, recipe: SplitRecipe) -> None:
     """Divide a table's images, and write down the manifest, what crosses parts, and what is in none."""
-    rows = _as_decided(project, rows)
+    rows = as_decided(project, rows)
     pairs = known_pairs(project, rows)
     groups = group_numbers(pairs, rows["relpath"]) if recipe.near_duplicates and len(pairs) else None
     earlier = load_splits(project) if project.splits.is_file() else None
@@ -77,7 +77,7 @@ def _sources(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
     return cleaned.loc[cleaned["relpath"].isin(rows["relpath"]), ["relpath", "source"]]
 
 
-def _as_decided(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
+def as_decided(project: Project, rows: pd.DataFrame) -> pd.DataFrame:
     """A table of the user's own without the images that decisions drop, and with the labels that they give.
 
     Such a table may have been made before the decisions, and name clean copies as they were called then.
