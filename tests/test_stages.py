@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 import linnaeus
 from colours import COLOURS, write_images
@@ -21,10 +23,13 @@ from linnaeus.data.store import ContentStore
 from linnaeus.errors import CatalogueError, PredictionError, ProjectError, RecipeError
 from linnaeus.evaluation.answering import load_answering
 from linnaeus.evaluation.judge import image_outputs
+from linnaeus.evaluation.running_cost import LATENCY_COLUMNS
 from linnaeus.networks.classifier import load_classifier
 from linnaeus.progress import Advance, silent
 from linnaeus.recipe import Plan, Recipe, checked
+from linnaeus.reporting import figures
 from linnaeus.settings import CheckRecipe, CleanRecipe, SplitRecipe
+from linnaeus.steps import evaluation
 from linnaeus.steps.splitting import load_splits
 
 TIMES = [
@@ -39,7 +44,7 @@ TIMES = [
         "images_per_second",
         "passes",
     ),
-    *("latency_p50_ms", "latency_p99_ms", "is_front_latency", "is_front_training"),
+    *("backend", "latency_p50_ms", "latency_p99_ms", "is_front_latency", "is_front_training"),
 ]
 
 
@@ -146,9 +151,29 @@ def dying_whole(name: str) -> Callable[[Path], object]:
     return whole
 
 
+def blank(figure: Figure) -> Image.Image:
+    """What stands for a drawn figure: drawing is tested elsewhere, and takes half of the time of a tiny job."""
+    return Image.new("P", (1, 1))
+
+
+def untimed(classifier: object, size: int, *, seconds: float) -> pd.DataFrame:
+    """What stands for the latencies of a network, whose measuring takes most of the rest."""
+    return pd.DataFrame([("torch, cpu", 1.0, 2.0, 500.0, 30, "")], columns=LATENCY_COLUMNS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _light_jobs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_draw", blank)
+        patch.setattr(evaluation, "latencies", untimed)
+        yield
+
+
 def run_and_die(images: Path, project: Path, where: tuple[str, int] | str) -> None:
+    # A process of its own, which ends here.
+    figures._draw, evaluation.latencies = blank, untimed  # type: ignore[assignment, attr-defined]
     if isinstance(where, str):
-        files.whole = dying_whole(where)  # type: ignore[assignment]  # a process of its own, which ends here
+        files.whole = dying_whole(where)  # type: ignore[assignment]
         jobs.run(images, project, PLAN)
     else:
         jobs.run(images, project, PLAN, progress=dying_progress(*where))
@@ -170,6 +195,8 @@ KILLS: list[tuple[str, int] | str] = [
     ("Training", 3),
     "training.json",
     ("Evaluating", 2),
+    "metrics-test.json",
+    ("Explaining", 1),
     "results.csv",
     "leaderboard.parquet",
     "report.html",
@@ -201,7 +228,7 @@ def test_a_finished_project_is_recognised_and_nothing_is_done_again(images: Path
 def test_a_changed_setting_redoes_its_stage_and_those_after_it_only(
     images: Path, outcome: linnaeus.Outcome, tmp_path: Path
 ) -> None:
-    small = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("scratch"),))
+    small = Plan(clean=CleanRecipe(size=32), folds=1, recipes=(tiny_recipe("scratch"),))
     first = jobs.run(images, tmp_path / "p", small)
     clean_stamp, evaluated = first.project.stamp("clean")["finished"], first.evaluations[0].metrics["time"]
     again = jobs.run(images, tmp_path / "p", small.model_copy(update={"split": SplitRecipe(seed=6)}))
@@ -260,10 +287,10 @@ def test_results_and_leaderboard_have_the_decks_columns_and_rank_by_validation(o
 
 
 def test_the_log_agrees_with_the_stored_predictions(outcome: linnaeus.Outcome) -> None:
-    for evaluation in outcome.evaluations:
-        test, val = evaluation.run.predictions("test"), evaluation.run.predictions("val")
-        assert evaluation.metrics["accuracy"] == (test["label"] == test["predicted"]).mean()
-        assert evaluation.metrics["acc_val"] == (val["label"] == val["predicted"]).mean()
+    for judged in outcome.evaluations:
+        test, val = judged.run.predictions("test"), judged.run.predictions("val")
+        assert judged.metrics["accuracy"] == (test["label"] == test["predicted"]).mean()
+        assert judged.metrics["acc_val"] == (val["label"] == val["predicted"]).mean()
         assert sorted(test["relpath"]) == sorted(outcome.splits.test["relpath"])
 
 
@@ -295,13 +322,13 @@ def test_what_is_frozen_is_not_computed_again_to_evaluate_and_the_whole_classifi
 ) -> None:
     copy = shutil.copytree(outcome.project.root, tmp_path / "copy")
     monkeypatch.setattr(ContentStore, "add", None)  # nothing new is kept, so nothing new was computed
-    (evaluation,) = stages.evaluate(copy, [model_id], final=True, force=True)
+    (judged,) = stages.evaluate(copy, [model_id], final=True, force=True)
     splits = load_splits(outcome.project)
     for part in ("val", "test"):
-        stored = evaluation.run.predictions(part)
-        classifier = load_classifier(evaluation.run.folder)
+        stored = judged.run.predictions(part)
+        classifier = load_classifier(judged.run.folder)
         whole = image_outputs(classifier, splits.part(part), outcome.project.clean_folder)
-        probabilities = load_answering(evaluation.run.folder).probabilities(whole)
+        probabilities = load_answering(judged.run.folder).probabilities(whole)
         names = [f"p_{name}" for name in classifier.facts.classes]
         np.testing.assert_allclose(stored[names], probabilities, atol=1e-4)
         assert list(stored["relpath"]) == list(splits.part(part)["relpath"])
@@ -332,20 +359,20 @@ def test_a_saved_run_folder_alone_is_enough_to_predict(images: Path, outcome: li
 
 
 def test_runs_of_other_splits_are_left_out_of_the_leaderboard_and_named(images: Path, tmp_path: Path) -> None:
-    plan = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("first"),))
+    plan = Plan(clean=CleanRecipe(size=32), folds=1, recipes=(tiny_recipe("first"),))
     jobs.run(images, tmp_path / "p", plan)
     changed = plan.model_copy(update={"split": SplitRecipe(seed=9), "recipes": (tiny_recipe("second"),)})
     comparison = jobs.run(images, tmp_path / "p", changed).comparison
     assert list(comparison.table["model_id"]) == ["second"]
     assert comparison.stale == ("first",)
-    assert [evaluation.run.model_id for evaluation in stages.evaluate(tmp_path / "p")] == ["second"]
+    assert [judged.run.model_id for judged in stages.evaluate(tmp_path / "p")] == ["second"]
     with pytest.raises(ProjectError, match="train it again"):
         stages.evaluate(tmp_path / "p", ["first"])
 
 
 def test_a_stage_done_again_asks_for_those_that_read_from_it(tmp_path: Path) -> None:
     folder, project = write_images(tmp_path / "mine"), tmp_path / "p"
-    jobs.run(folder, project, Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("only"),)))
+    jobs.run(folder, project, Plan(clean=CleanRecipe(size=32), folds=1, recipes=(tiny_recipe("only"),)))
     (folder / "blue" / "new.png").write_bytes((folder / "coral" / "00.png").read_bytes())
     stages.catalogue(folder, project)
     with pytest.raises(ProjectError, match="linnaeus clean"):
@@ -360,7 +387,7 @@ def test_a_stage_done_again_asks_for_those_that_read_from_it(tmp_path: Path) -> 
 
 def test_a_run_that_was_deleted_or_trained_again_leaves_the_project_usable(tmp_path: Path) -> None:
     folder, project = write_images(tmp_path / "mine"), tmp_path / "p"
-    plan = Plan(clean=CleanRecipe(size=32), recipes=(tiny_recipe("one"), tiny_recipe("two")))
+    plan = Plan(clean=CleanRecipe(size=32), folds=1, recipes=(tiny_recipe("one"), tiny_recipe("two")))
     jobs.run(folder, project, plan)
     shutil.rmtree(project / "runs" / "one")
     assert list(stages.compare(project).table["model_id"]) == ["two"]

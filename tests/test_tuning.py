@@ -206,6 +206,7 @@ def test_what_a_search_found_is_shown_and_is_json(project: Project, capsys: pyte
 
 
 PLAN = Plan(
+    folds=1,
     clean=CLEAN,
     check=CheckRecipe(judge_labels=False),
     split=SplitRecipe(near_duplicates=False),

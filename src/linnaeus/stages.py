@@ -4,7 +4,6 @@
 `linnaeus.silent`). All raise the errors of `errors.py`.
 """
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -56,7 +55,7 @@ from linnaeus.steps.evaluation import JUDGED_PARTS, PICTURES, draw_pictures, eva
 from linnaeus.steps.explaining import explain_afresh, last_method
 from linnaeus.steps.folds import judge_by_folds
 from linnaeus.steps.splitting import check_no_leaks, goes_on, load_splits, split_afresh
-from linnaeus.steps.training import Manner, Training, train_afresh, weights_hash
+from linnaeus.steps.training import Manner, Training, recipe_called, train_afresh, weights_hash
 
 AnyProject = Project | str | Path
 
@@ -384,17 +383,6 @@ def report(project: AnyProject, *, force: bool = False, progress: Progress = sil
     return opened.report
 
 
-def _recipe_called(project: Project, name: str) -> Recipe:
-    """By which the run of that name was trained; where there is none yet, by that of the run with another seed, or
-    else by ours."""
-    plain = re.sub(r"-seed\d+$", "", name)
-    for known in (name, plain):
-        if (project.runs / known).is_dir():
-            recipe = Run(project.runs / known).recipe
-            return recipe if known == name else recipe.seeded(int(name.removeprefix(f"{plain}-seed")))
-    return load_recipe(name)
-
-
 def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Manner, progress: Progress) -> Run | None:
     """The run that a recipe starts from, trained where it is not yet: by its own recipe if there was one, else ours."""
     if recipe.starts_from is None:
@@ -403,5 +391,5 @@ def _earlier_run(project: Project, recipe: Recipe, allow_leaks: bool, manner: Ma
     while (name := chain[-1].starts_from) is not None:
         if name in {link.name for link in chain}:
             raise RecipeError(f"{recipe.name} starts from itself: {' from '.join(link.name for link in chain)}")
-        chain.append(_recipe_called(project, name))
+        chain.append(recipe_called(project, name))
     return train(project, chain[1], allow_leaks=allow_leaks, manner=manner, progress=progress)

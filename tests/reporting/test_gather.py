@@ -20,6 +20,7 @@ RECIPE = {
     "training": {"epochs": 1, "batch_size": 16},
 }
 PLAN = Plan(
+    folds=1,
     clean=CleanRecipe(size=24),
     check=CheckRecipe(judge_labels=False),
     split=SplitRecipe(seed=3, near_duplicates=False),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from linnaeus.data.sources import RENAMES
 from linnaeus.decisions import read_decisions
+from linnaeus.files import read_json
 from linnaeus.project import Project
 from linnaeus.reporting.words import counted
 from linnaeus.runs import Run
@@ -40,8 +41,8 @@ def commands(project: Project, runs: list[Run]) -> tuple[str, ...]:
 def _evaluate(root: str, runs: list[Run]) -> Iterator[str]:
     by_folds: dict[int, list[str]] = {}
     for run in runs:
-        if "folds" in run.metrics:
-            by_folds.setdefault(run.metrics["folds"], []).append(run.model_id)
+        if run.folds_file.is_file():
+            by_folds.setdefault(read_json(run.folds_file)["folds"], []).append(run.model_id)
     for folds, names in by_folds.items():
         yield f"linnaeus evaluate {root} {' '.join(names)} --folds {folds}"
     opened = [run.model_id for run in runs if run.is_judged("test")]

@@ -1,5 +1,6 @@
 """Training one model: from the splits to a run folder."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from linnaeus.networks.classifier import (
 from linnaeus.progress import Progress, silent
 from linnaeus.project import Project, now
 from linnaeus.provenance import provenance
-from linnaeus.recipe import Recipe
+from linnaeus.recipe import Recipe, load_recipe
 from linnaeus.reporting.figures import history_figure, save_figure
 from linnaeus.runs import Run
 from linnaeus.scale.device import best_device, training_precision
@@ -65,6 +66,17 @@ class Training:
 def weights_hash(weights: str) -> str | None:
     """The hash of the weights file that a recipe names, by which a changed one is noticed; None for none."""
     return file_hash(Path(weights)) if Path(weights).is_file() else None
+
+
+def recipe_called(project: Project, name: str) -> Recipe:
+    """By which the run of that name was trained; where there is none yet, by that of the run with another seed, or
+    else by ours."""
+    plain = re.sub(r"-seed\d+$", "", name)
+    for known in (name, plain):
+        if (project.runs / known).is_dir():
+            recipe = Run(project.runs / known).recipe
+            return recipe if known == name else recipe.seeded(int(name.removeprefix(f"{plain}-seed")))
+    return load_recipe(name)
 
 
 def train_afresh(project: Project, recipe: Recipe, earlier: Run | None, training: Training) -> None:
