@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -156,7 +157,7 @@ def blank(figure: Figure) -> Image.Image:
     return Image.new("P", (1, 1))
 
 
-def untimed(classifier: object, size: int, *, seconds: float) -> pd.DataFrame:
+def untimed(classifier: object, size: int, *, images: torch.Tensor, seconds: float) -> pd.DataFrame:
     """What stands for the latencies of a network, whose measuring takes most of the rest."""
     return pd.DataFrame([("torch, cpu", 1.0, 2.0, 500.0, 30, "")], columns=LATENCY_COLUMNS)
 

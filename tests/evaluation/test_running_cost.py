@@ -138,6 +138,14 @@ def test_percentiles_are_of_the_single_images_and_the_speed_is_the_fastest_batch
     assert row["images_per_second"] == 16
 
 
+def test_images_that_are_given_are_those_that_are_timed(recorder: _Recorder, clock: list[float]) -> None:
+    images = torch.arange(3 * 3 * 8 * 8, dtype=torch.float32).reshape(3, 3, 8, 8)
+    table = latencies(nn.Identity(), 8, images=images, seconds=0)
+    assert {len(batch) for batch in recorder.batches} == {1, 3}
+    assert all(any(torch.equal(batch[0], image) for image in images) for batch in recorder.batches)
+    assert table["images_per_second"].notna().any()
+
+
 def test_the_inputs_are_the_same_at_each_call(recorder: _Recorder, clock: list[float]) -> None:
     latencies(nn.Identity(), 8, seconds=0)
     first = [*recorder.batches]
