@@ -60,7 +60,7 @@ def latencies(
 
 
 def _seconds_of_singles(run: Engine, images: torch.Tensor, seconds: float) -> np.ndarray:
-    singles = images.split(1)
+    singles = torch.split(images, 1)
     for place in range(WARMING_PASSES):
         run(singles[place % len(singles)])
     taken: list[float] = []
