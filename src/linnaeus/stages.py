@@ -311,7 +311,7 @@ def differences(project: AnyProject, first: str, second: str) -> Differences:
     comparison = compare(opened, [first, second])
     runs = Run(opened.runs / first), Run(opened.runs / second)
     images = differing_images(*runs, comparison.part)
-    _, sheet = save_differences(opened, images, (first, second))
+    sheet = save_differences(opened, images, (first, second))
     one, other = (run.class_report(comparison.part) for run in runs)
     reports = side_by_side(one, other, (first, second))
     return Differences(comparison.part, comparison.pairs.pairs[0], reports, images, sheet)

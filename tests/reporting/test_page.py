@@ -227,7 +227,7 @@ def test_a_model_whose_training_accuracy_is_unknown_gets_a_dash_and_no_worry() -
     unranked = told.leaderboard.assign(acc_train=np.nan)
     told = replace(told, models=(unknown,), comparison=replace(told.comparison, leaderboard=unranked))
     assert "seen" not in headlines(told)
-    assert build_page(told)
+    assert "<dt>Training accuracy</dt><dd>\u2013</dd>" in build_page(told)
 
 
 def test_rivals_are_those_that_the_images_cannot_tell_from_the_chosen_model() -> None:

@@ -3,18 +3,15 @@
 Its head has the metadata of the Hugging Face Hub (huggingface.co/docs/hub/model-cards).
 """
 
-import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from linnaeus.evaluation.paired import sentence
 from linnaeus.records import PART_NAMES
-from linnaeus.reporting import words
 from linnaeus.reporting.facts import ReportFacts
+from linnaeus.reporting.templates import template
 from linnaeus.reporting.trust import how_far_to_trust
 from linnaeus.reporting.worries import worries
 
@@ -31,20 +28,10 @@ HUB_METRICS = {
 
 def model_card(facts: ReportFacts) -> str:
     """The chosen model's card, as Markdown with a YAML head."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for word in (words.percent, words.counted, words.duration, words.number, words.listing):
-        environment.filters[word.__name__] = word
-    environment.filters["escaped"] = _escaped
     chosen = facts.chosen.model_id
     pairs = [pair for pair in facts.comparison.pairs.pairs if chosen in {pair.first, pair.second}]
     head = yaml.safe_dump(_metadata(facts), sort_keys=False, allow_unicode=True)
-    return environment.get_template("card.md").render(
+    return template("card.md").render(
         head=head,
         facts=facts,
         chosen=facts.chosen,
@@ -55,11 +42,6 @@ def model_card(facts: ReportFacts) -> str:
         commands=[line.replace(shlex.quote(facts.image_folder), shlex.quote(facts.title)) for line in facts.commands],
         settings={name: value for name, value in facts.settings.items() if name != "project folder"},
     )
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", text)
 
 
 def _metadata(facts: ReportFacts) -> dict[str, Any]:

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from linnaeus.evaluation.paired import sentence
 from linnaeus.files import write_with
 from linnaeus.records import PART_NAMES
 from linnaeus.reporting import words
@@ -20,6 +18,7 @@ from linnaeus.reporting.hovering import history_hover, map_hover, reliability_ho
 from linnaeus.reporting.oddities import copies_beside, galleries, leaks_beside, without_finding
 from linnaeus.reporting.pictures import Picture, Thumbnail, embedded, small
 from linnaeus.reporting.reasons import method_name, sheets
+from linnaeus.reporting.templates import template
 from linnaeus.reporting.trust import how_far_to_trust
 from linnaeus.reporting.worries import worries
 
@@ -30,17 +29,7 @@ MOST_SAMPLES_PER_CLASS = 4
 
 def build_page(facts: ReportFacts) -> str:
     """The report as HTML."""
-    environment = Environment(
-        autoescape=True,
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for word in (words.percent, words.counted, words.duration, words.number, words.listing):
-        environment.filters[word.__name__] = word
-    environment.filters["sentence"] = sentence
-    return environment.get_template("template.html").render(
+    return template("template.html").render(
         facts=facts,
         chosen=facts.chosen,
         part=PART_NAMES[facts.chosen.part],

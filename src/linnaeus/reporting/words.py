@@ -1,6 +1,7 @@
 """Numbers as a reader wants them."""
 
 import math
+import re
 from typing import Any
 
 MISSING = "\u2013"  # an en dash
@@ -49,3 +50,8 @@ def number(value: float | None, decimals: int = 0) -> str:
 def slice_name(row: dict[Any, Any]) -> str:
     """A row of slices as "sharpness: 0.03 to 0.11"."""
     return f"{row['column'].replace('_', ' ')}: {row['slice']}"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in a table too."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~])", r"\\\1", text)

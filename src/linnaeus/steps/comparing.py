@@ -65,14 +65,15 @@ def differing_images(first: Run, second: Run, part: Part) -> pd.DataFrame:
     return found.assign(order=order).sort_values(["order", "category", "relpath"]).drop(columns="order")
 
 
-def save_differences(project: Project, table: pd.DataFrame, names: tuple[str, str]) -> tuple[Path, Path]:
-    """Write the images that two runs differ in as a table and as a sheet of thumbnails, of each run the first ones."""
+def save_differences(project: Project, table: pd.DataFrame, names: tuple[str, str]) -> Path:
+    """Write the images that two runs differ in as a table and, at the path that comes back, as a sheet of thumbnails,
+    of each run the first ones."""
     stem = project.figures / f"{names[0]}--{names[1]}"
     rows = [_sheet_row(project, name, table[table["right"] == name], names) for name in reversed(names)]
-    paths = stem.with_name(f"{stem.name}.csv"), stem.with_name(f"{stem.name}.jpg")
-    write_with(paths[0], partial(table.to_csv, index=False))
-    save_sheet(rows, paths[1])
-    return paths
+    sheet = stem.with_name(f"{stem.name}.jpg")
+    write_with(stem.with_name(f"{stem.name}.csv"), partial(table.to_csv, index=False))
+    save_sheet(rows, sheet)
+    return sheet
 
 
 def _sheet_row(project: Project, right: str, table: pd.DataFrame, names: tuple[str, str]) -> Row:
