@@ -155,10 +155,10 @@ class ReportFacts:
         """The models, ranked."""
         return self.comparison.leaderboard
 
-    def read_small(self, relpath: str) -> bytes | None:
-        """A thumbnail of an image of the clean copy, None where it cannot be read any more."""
+    def read_small(self, folder: str, relpath: str) -> bytes | None:
+        """A thumbnail of an image of the "raw" or the "clean" folder, None where it cannot be read any more."""
         try:
-            return self.read_thumbnail("clean", relpath)
+            return self.read_thumbnail(folder, relpath)
         except (DecodeError, OSError):
             return None
 

@@ -88,7 +88,7 @@ def map_hover(facts: ReportFacts) -> HoverPicture:
     labels = [_label(row) for row in places.to_dict("records")]
     tiles = range(len(places))
     spots = hotspots(figure, figure.axes[0], places["x"], places["y"], labels, tiles=[*tiles])
-    pictures = atlas([facts.read_small(relpath) for relpath in places["relpath"]], side=TILE_SIDE)
+    pictures = atlas([facts.read_small("clean", relpath) for relpath in places["relpath"]], side=TILE_SIDE)
     alt = (
         f"A map of {counted(len(places), 'image')} by {METHODS[places['method'].iloc[0]]} of what the model sees in "
         "them; images of one class lie together as far as the model tells them apart."

@@ -4,7 +4,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from linnaeus.errors import DecodeError
 from linnaeus.reporting.facts import ReportFacts
 
 
@@ -27,10 +26,8 @@ class Thumbnail:
 
 def small(facts: ReportFacts, folder: str, relpath: str, alt: str) -> Picture:
     """The thumbnail of an image of the "raw" or the "clean" folder."""
-    try:
-        return Picture(_data_uri(facts.read_thumbnail(folder, relpath), "image/jpeg"), alt)
-    except (DecodeError, OSError):  # the folder may have changed since
-        return Picture("", alt)
+    jpeg = facts.read_small(folder, relpath)
+    return Picture("" if jpeg is None else _data_uri(jpeg, "image/jpeg"), alt)
 
 
 def stored(read: Callable[[str], bytes], name: str, alt: str) -> Picture:
