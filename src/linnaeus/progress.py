@@ -44,6 +44,7 @@ def bars(description: str, total: int) -> Iterator[Advance]:
     )
     # In a notebook without ipywidgets, rich would print that it wants them at every step.
     console = Console(file=sys.stderr, force_jupyter=None if find_spec("ipywidgets") else False)
-    with RichProgress(*columns, console=console, transient=True) as progress:
+    is_seen = console.is_terminal or console.is_jupyter  # a file would only get empty lines
+    with RichProgress(*columns, console=console, transient=True, disable=not is_seen) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)
